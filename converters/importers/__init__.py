@@ -1,0 +1,118 @@
+"""Readers of trained networks: one importer per format, chosen by suffix or type of object.
+
+No importer runs code from a file: there is no pickle, no lambda layer, no custom object.
+Frameworks are imported only inside the functions that need them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from converters.mlp import MLP
+from neuro.errors import UnsupportedModelError, nearest
+from neuro.network import SpikingNetwork
+
+from .npz import from_npz
+from .options import LoadOptions
+
+
+@dataclass(frozen=True)
+class Importer:
+    """One format: what it is called, which files and objects it takes, and the function that reads them.
+
+    Parameters
+    ----------
+    read : ``read(source, options, samples) -> MLP``; of NIR ``-> SpikingNetwork``.
+    suffixes : of files, lower case.
+    types : full names of classes; an object is taken when its class or a base class is among them.
+    extra : the pip extra that brings the packages it needs; empty for none.
+    summary : one line for listings.
+    """
+
+    name: str
+    read: Callable[..., Any]
+    suffixes: tuple[str, ...]
+    types: tuple[str, ...]
+    extra: str
+    summary: str
+
+
+IMPORTERS: dict[str, Importer] = {
+    "npz": Importer(
+        "npz", from_npz, (".npz",), ("builtins.dict",), "", "saved networks, and arrays W0, b0, W1, b1, ..."
+    ),
+}
+
+
+def load(source: Any, *, options: LoadOptions = LoadOptions(), samples: Any = None) -> MLP:  # noqa: B008 (frozen)
+    """Return the trained network of a file or of an object of a framework.
+
+    Parameters
+    ----------
+    source : path, or object that an importer knows (a torch module, a scikit-learn estimator, ...).
+    options : what the source does not say itself, see :class:`LoadOptions`.
+    samples : (n_samples, ...) inputs on which to compare the result with its source, besides random ones.
+
+    Raises
+    ------
+    UnsupportedModelError : the source cannot be read; every node, layer or entry in the way is named.
+    VerificationError : the loaded network does not compute what its source computes.
+    SpecError : options that do not fit the model.
+    """
+    loaded = load_any(source, options=options, samples=samples)
+    if isinstance(loaded, SpikingNetwork):
+        raise UnsupportedModelError(
+            f"{_label(source)}: a spiking network already, there is nothing to convert; "
+            "read it with converters.importers.load_network"
+        )
+    return loaded
+
+
+def load_network(source: Any, *, options: LoadOptions = LoadOptions()) -> SpikingNetwork:  # noqa: B008 (frozen)
+    """Return the spiking network of a NIR file or graph, or of a file of ours.
+
+    Raises
+    ------
+    UnsupportedModelError : the source cannot be read, or holds a trained network that is yet to be converted.
+    """
+    loaded = load_any(source, options=options)
+    if isinstance(loaded, MLP):
+        raise UnsupportedModelError(f"{_label(source)}: a trained network, not a spiking one; convert it first")
+    return loaded
+
+
+def load_any(source: Any, *, options: LoadOptions = LoadOptions(), samples: Any = None) -> MLP | SpikingNetwork:  # noqa: B008
+    """Return whatever the source holds: an MLP, or of a NIR graph a SpikingNetwork."""
+    if isinstance(source, MLP | SpikingNetwork):
+        return source
+    return importer_of(source).read(source, options, samples)
+
+
+def importer_of(source: Any) -> Importer:
+    """Return the importer for a path (by suffix) or an object (by its classes)."""
+    if isinstance(source, str | os.PathLike):
+        suffix = Path(source).suffix.lower()
+        for importer in IMPORTERS.values():
+            if suffix in importer.suffixes:
+                return importer
+        known = [s for importer in IMPORTERS.values() for s in importer.suffixes]
+        raise UnsupportedModelError(f"{source}: no importer for {suffix!r} files{nearest(suffix, known)}")
+    classes = [f"{c.__module__}.{c.__qualname__}" for c in type(source).__mro__]
+    for importer in IMPORTERS.values():
+        if any(name in importer.types for name in classes):
+            return importer
+    raise UnsupportedModelError(
+        f"no importer for an object of type {classes[0]}; known are "
+        + ", ".join(f"{i.name} ({i.summary})" for i in IMPORTERS.values())
+    )
+
+
+def _label(source: Any) -> str:
+    return str(source) if isinstance(source, str | os.PathLike) else type(source).__name__
+
+
+__all__ = ["IMPORTERS", "Importer", "LoadOptions", "importer_of", "load", "load_any", "load_network"]

@@ -1,0 +1,92 @@
+"""Does the loaded network compute what its source computes? Compared layer by layer on samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from converters.mlp import MLP
+from neuro.errors import SpecError, VerificationError, problems
+
+# Relative to the largest value of the layer on the samples; float32 sums of a thousand terms differ by less.
+TOLERANCE = 1e-5
+N_SAMPLES = 16
+
+Runner = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+
+
+def against_source(
+    mlp: MLP, run: Runner, tensors: Sequence[str], judge: str, shape: tuple[int, ...], samples: Any = None
+) -> MLP:
+    """Compare every layer with the source's tensor of that name; return the network with the result in its info.
+
+    Parameters
+    ----------
+    run : returns {tensor name: (n_samples, ...) array} of the source for inputs (n_samples, *shape).
+    tensors : name of the source's tensor for each layer; empty where the source has none.
+    judge : what ran the source, with its version.
+    samples : (n_samples, ...) inputs to add to the random ones.
+
+    Raises
+    ------
+    VerificationError : a layer differs by more than 1e-5 of its largest value; every such layer is named.
+    """
+    x = random_inputs(mlp.n_in)
+    if samples is not None:
+        given = np.asarray(samples, dtype=np.float32)
+        if not len(given) or given.size // len(given) != mlp.n_in:
+            raise SpecError(f"samples have shape {given.shape}, expected (n_samples, {mlp.n_in})")
+        x = np.concatenate([x, given.reshape(len(given), -1)])
+    source = run(x.reshape(len(x), *shape))
+    values = mlp.activations(x.astype(np.float64))
+    differences = {}
+    for index, (name, value) in enumerate(zip(tensors, values, strict=True)):
+        if name and name in source:
+            label = mlp.layers[index].name or f"layer {index}"
+            differences[f"{index} {label}"] = difference(value, np.asarray(source[name]))
+    return _judged(mlp, differences, judge, len(x))
+
+
+def against_stored(mlp: MLP, x: np.ndarray, y: np.ndarray) -> MLP:
+    """Compare the outputs with stored ones; return the network with the result in its info."""
+    if x.ndim < 2 or len(x) != len(y) or not len(x):
+        raise SpecError(f"check_x {x.shape} and check_y {y.shape} must hold the same number of samples")
+    outputs = mlp.forward(x.reshape(len(x), -1).astype(np.float64))
+    return _judged(mlp, {"output": difference(outputs, y)}, "stored outputs", len(x))
+
+
+def random_inputs(n_in: int, n_samples: int = N_SAMPLES) -> np.ndarray:
+    """Return seeded inputs: half of them in [0, 1], half normal."""
+    rng = np.random.default_rng(20_011)
+    half = n_samples // 2
+    parts = [rng.random((half, n_in)), rng.standard_normal((n_samples - half, n_in))]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Return max|a - b| / max|b|, infinity where the shapes differ or a value is not finite."""
+    theirs = theirs.reshape(len(theirs), -1)
+    if ours.shape != theirs.shape or not np.isfinite(theirs).all():
+        return float("inf")
+    scale = float(np.abs(theirs).max(initial=0.0))
+    return float(np.abs(ours - theirs).max(initial=0.0)) / (scale or 1.0)
+
+
+def _judged(mlp: MLP, differences: dict[str, float], judge: str, n_samples: int) -> MLP:
+    causes = [
+        f"layer {name}: differs by {d:.2g} of its largest value"
+        for name, d in differences.items()
+        if not d <= TOLERANCE
+    ]
+    if causes:
+        raise VerificationError(
+            problems(
+                f"the loaded network does not compute what its source computes ({judge}, tolerance {TOLERANCE:g}):",
+                causes,
+            )
+        )
+    result = {"judge": judge, "samples": n_samples, "tolerance": TOLERANCE, "largest_difference": differences}
+    return replace(mlp, info={**mlp.info, "verification": result})

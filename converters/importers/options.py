@@ -1,0 +1,58 @@
+"""What a user may say about a model that its file does not say itself, and the bounds of reading."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from neuro.errors import SpecError, problems
+
+MEGABYTE = 1 << 20
+
+
+class LoadOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Settings of :func:`converters.load`.
+
+    Parameters
+    ----------
+    input_shape : shape of one sample as the source model takes it, without the batch; needed for torch modules
+        that do not begin with a linear layer, and wherever a file leaves it open.
+    layout : how the user's images lie in memory: ``"NCHW"`` or ``"NHWC"``; empty for "as the model takes them".
+        The layout the model takes is known from its format (torch and ONNX: NCHW, Keras: NHWC).
+    mean, scale : input pre-processing, (x - mean) / scale, one number, one per channel or one per input value;
+        folded into the first layer, so that the loaded network takes raw inputs.
+    orientation : of the matrices of a plain ``.npz`` file: ``"in_out"`` (n_in, n_out), ``"out_in"``, or ``"auto"``.
+    activation : what follows every layer but the last of a file that names no activations (a torch state_dict).
+    classes : names of the outputs.
+    task : ``"classification"`` or ``"regression"``; None for what the source says, classification if it says nothing.
+    verify : compare the loaded network with its source on samples, where the source can be run.
+    max_bytes : most bytes that a file may unpack to.
+    max_synapses : most stored weights of all convolutions, unrolled.
+    """
+
+    input_shape: tuple[int, ...] = ()
+    layout: Literal["", "NCHW", "NHWC"] = ""
+    mean: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+    orientation: Literal["auto", "in_out", "out_in"] = "auto"
+    activation: Literal["", "relu"] = ""
+    classes: tuple[str, ...] = ()
+    task: Literal["classification", "regression"] | None = None
+    verify: bool = True
+    max_bytes: int = 4096 * MEGABYTE
+    max_synapses: int = 20_000_000
+
+    def __post_init__(self) -> None:
+        causes = []
+        if any(n < 1 for n in self.input_shape):
+            causes.append(f"input_shape {self.input_shape}: every axis must be 1 or more")
+        if any(not s > 0 for s in self.scale):
+            causes.append("scale: every value must be positive")
+        if self.max_bytes < 1 or self.max_synapses < 1:
+            causes.append("max_bytes and max_synapses must be 1 or more")
+        if causes:
+            raise SpecError(problems("the options of load cannot be used:", causes))
+
+
+__all__ = ["MEGABYTE", "LoadOptions"]

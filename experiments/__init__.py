@@ -1,0 +1,1 @@
+"""The comparison harness and the command line."""

@@ -1,0 +1,446 @@
+"""TOML -> Experiment -> list of Trial.
+
+A config states what varies: any setting may be a list, and lists become a grid. A setting whose own value is a
+list (``hidden = [128, 64]``) varies as a list of lists. A trial is plain values with every default written in;
+the SHA-256 of its canonical JSON is its name.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from converters.methods import METHODS
+from converters.train import TrainOptions
+from neuro.deploy import DeployOptions
+from neuro.errors import SpecError, nearest, problems
+
+from .datasets import DATASETS, options_type
+from .store import key_of
+
+CONFIGS = Path(__file__).parent / "configs"
+Count = Annotated[int, msgspec.Meta(ge=1)]
+FILLED = ("options", "sha256")  # written by the program, not by the user
+FILES = (".npz", ".csv", ".csv.gz")
+Natural = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of the tables of a config."""
+
+
+class DataSettings(Settings, frozen=True):
+    """``[data]``: a name of DATASETS or the path of a ``.npz`` or ``.csv``; the seed of the split; test samples used (0: all).
+
+    ``options`` (the data set's own settings, written flat in the config) and ``sha256`` (of the user's file) are filled in.
+    """
+
+    name: str = "digits"
+    split_seed: Natural = 0
+    limit: Natural = 0
+    options: dict[str, Any] = {}
+    sha256: str = ""
+
+
+class ModelSettings(Settings, frozen=True):
+    """``[model]``: the file of a trained network, or the widths of the hidden layers of one to train with ``[train]``."""
+
+    file: str = ""
+    hidden: tuple[Count, ...] = (128, 64)
+    sha256: str = ""
+
+
+class ConvertSettings(Settings, frozen=True):
+    """``[convert]``: the method, training samples for calibration, the grid (0: none); the method's own settings stand beside them."""
+
+    method: str = "ltb"
+    calibration: Count = 1000
+    grid: Annotated[float, msgspec.Meta(ge=0)] = 2**-12
+    options: dict[str, Any] = {}
+
+
+class RunSettings(Settings, frozen=True):
+    """``[run]``: T, how values enter, how the answer leaves, early exit (threshold 0: none), the engine."""
+
+    n_steps: Count = 8
+    encoding: str = "constant"
+    readout: str = "potential"
+    readout_start: Natural = 0
+    exit_threshold: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    exit_measure: str = "margin"
+    exit_min_steps: Count = 1
+    engine: str = "batched"
+
+
+class DeploySettings(Settings, frozen=True):
+    """``[deploy]``: a chip by name or file; the settings of ``neuro.deploy`` stand beside it; ``sha256`` (of the chip file) is filled in."""
+
+    chip: str = "loihi1"
+    options: dict[str, Any] = {}
+    sha256: str = ""
+
+
+class Trial(Settings, frozen=True):
+    """One network run one way: no ``convert`` is the ANN itself, no ``deploy`` is ideal arithmetic."""
+
+    seed: Natural
+    data: DataSettings
+    model: ModelSettings
+    train: dict[str, Any] | None
+    convert: ConvertSettings | None = None
+    run: RunSettings | None = None
+    deploy: DeploySettings | None = None
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """Plain values with defaults written in."""
+        return msgspec.to_builtins(self)
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the canonical JSON."""
+        return key_of(self.plain)
+
+    @property
+    def group(self) -> str:
+        """``"ann"``, ``"ideal"``, ``"chip"`` or ``"native"``."""
+        if self.convert is None:
+            return "ann"
+        if self.deploy is None:
+            return "ideal"
+        return "native" if self.deploy.options.get("reset") == "native" else "chip"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """{dotted name: value} of every setting a user can write."""
+        found: dict[str, Any] = {}
+        for table in ("data", "model", "train", "convert", "run", "deploy"):
+            values = self.plain[table]
+            if values is None:
+                continue
+            for name, value in {**values, **values.get("options", {})}.items():
+                if isinstance(value, dict) and name not in FILLED:
+                    found |= {f"{table}.{name}.{inner}": v for inner, v in value.items()}
+                elif name not in FILLED:
+                    found[f"{table}.{name}"] = value
+        return found
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """The chain of the method, as ``converters.convert`` takes it."""
+        if self.convert is None:
+            return []
+        names = self.convert.method.split("+")
+        options = {names[0]: self.convert.options} if len(names) == 1 else self.convert.options
+        return [{"name": name, **options[name]} for name in names]
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Trial:
+        """Return the trial of its plain values."""
+        return msgspec.convert(dict(plain), cls)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A config, checked: the alternatives of every table, from which the trials follow.
+
+    folder : where relative paths of the config start; text : the config as it is run, presets and ``--set`` applied.
+    """
+
+    title: str
+    seeds: tuple[int, ...]
+    data: tuple[DataSettings, ...]
+    model: tuple[ModelSettings, ...]
+    train: tuple[dict[str, Any], ...]
+    convert: tuple[ConvertSettings, ...]
+    run: tuple[RunSettings, ...]
+    deploy: tuple[DeploySettings, ...]
+    text: str
+    folder: Path
+
+    @cached_property
+    def trials(self) -> tuple[Trial, ...]:
+        """Every trial once: the ANN of each seed, data set and model, then each run of it, ideal before chips."""
+        found: dict[str, Trial] = {}
+        for seed, data, model in itertools.product(self.seeds, self.data, self.model):
+            for train in (None,) if model.file else self.train:
+                ann = Trial(seed=seed, data=data, model=model, train=train)
+                found[ann.key] = ann
+                for convert, run in itertools.product(self.convert, self.run):
+                    for deploy in (None, *self.deploy):
+                        trial = msgspec.structs.replace(ann, convert=convert, run=run, deploy=deploy)
+                        found[trial.key] = trial
+        return tuple(found.values())
+
+
+def load_experiment(
+    config: str | os.PathLike[str], *, overrides: Sequence[str] = (), preset: str = ""
+) -> Experiment:
+    """Return the experiment of a TOML file, or of a shipped config by name (``digits.toml``).
+
+    overrides : ``"convert.percentile=99"``, the value in TOML (a bare word is a string); preset : a table of ``[presets]``.
+
+    Raises
+    ------
+    SpecError : no such file, not TOML, and every unknown key (with the nearest known one) or wrong value at once.
+    """
+    path = Path(config)
+    if not path.exists() and path.parent == Path() and (CONFIGS / path.name).exists():
+        path = CONFIGS / path.name
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        shipped = sorted(p.name for p in CONFIGS.glob("*.toml"))
+        raise SpecError(f"{config}: no such config{nearest(path.name, shipped)}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{config}: cannot be read ({error})") from error
+    folder = Path() if path.parent == CONFIGS else path.parent
+    return parse(text, name=str(config), overrides=overrides, preset=preset, folder=folder)
+
+
+def parse(
+    text: str, *, name: str = "config", overrides: Sequence[str] = (), preset: str = "", folder: Path = Path()
+) -> Experiment:
+    """Return the experiment of a TOML text; see :func:`load_experiment`."""
+    try:
+        raw: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{name}: not TOML: {error}") from error
+    causes: list[str] = []
+    presets = raw.pop("presets", {})
+    wanted = preset or raw.pop("preset", "")
+    raw.pop("preset", None)
+    if wanted:
+        if not isinstance(presets, dict) or wanted not in presets:
+            causes.append(f"preset {wanted!r} is not known{nearest(str(wanted), presets)}")
+        else:
+            raw = _merge(raw, presets[wanted])
+    for item in overrides:
+        causes += _override(raw, item)
+    known = ("title", "seeds", *TABLES)
+    causes += [f"{key!r} is not a table or key of a config{nearest(key, known)}" for key in raw if key not in known]
+    title, seeds = raw.get("title", Path(name).stem), raw.get("seeds", [0])
+    if not isinstance(title, str):
+        causes.append(f"title: {title!r}, expected a text")
+    if isinstance(seeds, int) and not isinstance(seeds, bool):
+        seeds = [seeds]
+    if not isinstance(seeds, list) or not seeds or not all(type(s) is int and s >= 0 for s in seeds):
+        causes.append(f"seeds: {seeds!r}, expected a list of integers of 0 or more")
+    found: dict[str, list[Any]] = {}
+    for table, alternatives in TABLES.items():
+        values = raw.get(table, {})
+        if not isinstance(values, dict):
+            causes.append(f"{table}: {values!r}, expected a table [{table}]")
+            continue
+        found[table] = alternatives(table, dict(values), causes)
+    if not causes and raw.get("train") and all(m.file for m in found["model"]):
+        causes.append("[train] has no effect: model.file names a trained network; take one of the two away")
+    if not causes and "hidden" in raw.get("model", {}) and all(m.file for m in found["model"]):
+        causes.append("model.hidden has no effect: model.file names a trained network; take one of the two away")
+    if causes:
+        raise SpecError(problems(f"{name} cannot be used:", causes, "Nothing was run."))
+    return Experiment(
+        title=title,
+        seeds=tuple(dict.fromkeys(seeds)),
+        **{table: tuple(alternatives) for table, alternatives in found.items()},
+        text=to_toml(raw),
+        folder=folder,
+    )
+
+
+def _struct_table(table: str, values: dict[str, Any], causes: list[str], kind: Any, hidden: Sequence[str] = ()) -> list[Any]:
+    """Return the grid of one struct."""
+    options = {field.name: field for field in msgspec.structs.fields(kind) if field.name not in hidden}
+    grids: dict[str, list[Any]] = {}
+    for key, value in values.items():
+        if key not in options:
+            causes.append(f"{table}.{key} is not a setting{nearest(key, options)}")
+        else:
+            grids[key] = _alternatives(f"{table}.{key}", value, options[key].type, causes)
+    found = []
+    for combination in itertools.product(*grids.values()):
+        try:
+            found.append(msgspec.convert(dict(zip(grids, combination, strict=True)), kind))
+        except msgspec.ValidationError as error:
+            causes.append(f"[{table}]: {error}")
+    return found
+
+
+def _train_table(table: str, values: dict[str, Any], causes: list[str]) -> list[dict[str, Any]]:
+    if "seed" in values:
+        causes.append("train.seed: use the top-level key seeds, which also seeds calibration and encodings")
+        del values["seed"]
+    found = _struct_table(table, values, causes, TrainOptions, hidden=("seed",))
+    plain = [msgspec.to_builtins(options) for options in found]
+    return [{name: value for name, value in options.items() if name != "seed"} for options in plain]
+
+
+def _option_grid(table: str, name: str, given: Mapping[str, Any], causes: list[str], kind: Any) -> list[dict[str, Any]]:
+    """Return the grid of the settings of one data set or method as plain values."""
+    if kind is None:
+        causes += [f"{table}: {name!r} has no setting {key!r}" for key in given]
+        return [{}]
+    return [msgspec.to_builtins(options) for options in _struct_table(table, dict(given), causes, kind)]
+
+
+def _data_table(table: str, values: dict[str, Any], causes: list[str]) -> list[DataSettings]:
+    """Return the grid of ``[data]``: settings of a data set stand flat, or in a table of its name."""
+    flat, per_item = _split(values, DataSettings)
+    names = _alternatives("data.name", values.pop("name", "digits"), str, causes)
+    base = _struct_table(table, values, causes, DataSettings, hidden=FILLED)
+    causes += [f"[data.{key}]: no such data set here{nearest(key, names)}" for key in per_item if key not in names]
+    found = []
+    for name in names:
+        if name not in DATASETS and not name.endswith(FILES):
+            causes.append(f"data.name: {name!r} is not known{nearest(name, DATASETS)}, and no .npz or .csv file")
+            continue
+        given = {**flat, **per_item.get(name, {})}
+        for options in _option_grid(table, name, given, causes, options_type(name)):
+            found += [msgspec.structs.replace(b, name=name, options=options) for b in base]
+    return found
+
+
+def _convert_table(table: str, values: dict[str, Any], causes: list[str]) -> list[ConvertSettings]:
+    """Return the grid of ``[convert]``: settings of a method stand flat, or in a table of its name; of a chain in the latter."""
+    flat, per_item = _split(values, ConvertSettings)
+    method = values.pop("method", "ltb")
+    if isinstance(method, list):
+        method = ["+".join(map(str, m)) if isinstance(m, list) else m for m in method]
+    names = _alternatives("convert.method", method, str, causes)
+    base = _struct_table(table, values, causes, ConvertSettings, hidden=FILLED)
+    used = {step for name in names for step in name.split("+")}
+    causes += [f"[convert.{key}]: no such method here{nearest(key, used)}" for key in per_item if key not in used]
+    causes += [f"convert.method: {s!r} is not known{nearest(s, METHODS)}" for s in sorted(used) if s not in METHODS]
+    found = []
+    for name in names:
+        steps = [step for step in name.split("+") if step in METHODS]
+        if len(steps) > 1 and flat:
+            causes.append(f"convert.{next(iter(flat))}: of which step of {name!r}? write it in [convert.{steps[0]}]")
+            continue
+        given = {step: {**flat, **per_item.get(step, {})} for step in steps}
+        grids = [_option_grid(table, s, given[s], causes, METHODS[s].options) for s in steps]
+        for combination in itertools.product(*grids):
+            options = dict(zip(steps, combination, strict=True)) if len(steps) > 1 else combination[0] if steps else {}
+            found += [msgspec.structs.replace(b, method=name, options=options) for b in base]
+    return found
+
+
+def _split(values: dict[str, Any], kind: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Take the settings that are not those of ``kind`` out of ``values``: (flat ones, tables by name)."""
+    others = {key: values.pop(key) for key in list(values) if key not in kind.__struct_fields__ or key in FILLED}
+    tables = {key: value for key, value in others.items() if isinstance(value, dict)}
+    return {key: value for key, value in others.items() if key not in tables}, tables
+
+
+def _deploy_table(table: str, values: dict[str, Any], causes: list[str]) -> list[DeploySettings]:
+    chips = values.pop("chip", "loihi1")
+    values.setdefault("reset", ["construction", "native"])
+    options = _struct_table(table, values, causes, DeployOptions)
+    names = [] if chips in ([], "") else _alternatives("deploy.chip", chips, str, causes)
+    return [DeploySettings(chip=c, options=msgspec.to_builtins(o)) for c, o in itertools.product(names, options)]
+
+
+def _alternatives(where: str, value: Any, kind: Any, causes: list[str]) -> list[Any]:
+    """Return [value], or the members of a list where the list itself is no value of this type."""
+    try:
+        return [msgspec.convert(value, kind)]
+    except msgspec.ValidationError as error:
+        if not isinstance(value, list) or not value:
+            causes.append(f"{where}: {value!r}: {_clean(error, kind, value)}")
+            return []
+    found = []
+    for member in value:
+        try:
+            found.append(msgspec.convert(member, kind))
+        except msgspec.ValidationError as error:
+            causes.append(f"{where}: {member!r}: {_clean(error, kind, member)}")
+    return list({repr(member): member for member in found}.values())
+
+
+def _clean(error: msgspec.ValidationError, kind: Any, value: Any) -> str:
+    choices = getattr(kind, "__args__", ())
+    if "enum" in str(error) and choices and all(isinstance(c, str) for c in choices):
+        return f"not one of its values{nearest(str(value), choices)}"
+    return str(error)
+
+
+def _model_table(table: str, values: dict[str, Any], causes: list[str]) -> list[ModelSettings]:
+    return _struct_table(table, values, causes, ModelSettings, hidden=FILLED)
+
+
+def _run_table(table: str, values: dict[str, Any], causes: list[str]) -> list[RunSettings]:
+    return _struct_table(table, values, causes, RunSettings)
+
+
+TABLES = {
+    "data": _data_table,
+    "model": _model_table,
+    "train": _train_table,
+    "convert": _convert_table,
+    "run": _run_table,
+    "deploy": _deploy_table,
+}
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _override(raw: dict[str, Any], item: str) -> list[str]:
+    """Apply ``"table.key=value"`` to the raw config; return what is wrong with it."""
+    name, equals, text = item.partition("=")
+    parts = name.strip().split(".")
+    if not equals or not all(parts):
+        return [f"--set {item!r}: expected NAME=VALUE, for instance --set run.n_steps=4"]
+    try:
+        value = tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    table = raw
+    for part in parts[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            return [f"--set {item!r}: {part!r} is not a table"]
+    table[parts[-1]] = value
+    return []
+
+
+def to_toml(raw: Mapping[str, Any]) -> str:
+    """Return plain values (texts, numbers, lists, tables) as TOML."""
+    return "\n".join(_toml_lines(raw, "")).strip() + "\n"
+
+
+def _toml_lines(table: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    inner = {key: value for key, value in table.items() if isinstance(value, dict)}
+    for key, value in table.items():
+        if key not in inner:
+            yield f"{_toml_key(key)} = {_toml_value(value)}"
+    for key, value in inner.items():
+        name = f"{prefix}{_toml_key(key)}"
+        yield f"\n[{name}]"
+        yield from _toml_lines(value, f"{name}.")
+
+
+def _toml_key(key: str) -> str:
+    bare = key and all(c.isascii() and (c.isalnum() or c in "-_") for c in key)
+    return key if bare else msgspec.json.encode(key).decode()
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    if isinstance(value, float) and not isinstance(value, bool):
+        return repr(value)  # JSON has no inf and nan, TOML has
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,267 @@
+"""Who does the work: this process, worker processes, or a Dask cluster. All three look alike to the runner.
+
+A crew takes a job and, later, gives back what the job returned, the exception it raised, or the news that its worker
+died. It knows nothing of trials.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing import connection, get_context
+from multiprocessing.process import BaseProcess
+from typing import Any, Protocol
+
+from neuro.errors import EngineError
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A function of the top level of a module, and its arguments; both travel to other processes."""
+
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a job: its value; or the text and trace of what it raised; or ``died``, in words, with its worker."""
+
+    name: str
+    value: Any = None
+    error: str = ""
+    trace: str = ""
+    died: str = ""
+
+
+class Crew(Protocol):
+    """Takes jobs and reports on them."""
+
+    def room(self) -> int:
+        """How many more jobs it can take now."""
+
+    def start(self, job: Job) -> None:
+        """Take a job."""
+
+    def wait(self) -> list[Report]:
+        """Return at least one report; blocks until there is one."""
+
+    def close(self) -> None:
+        """Stop all workers, without waiting for unfinished jobs."""
+
+
+def perform(job: Job) -> Report:
+    """Do a job in this process and report on it."""
+    try:
+        return Report(job.name, value=job.function(*job.arguments))
+    except Exception as error:
+        return Report(job.name, error=f"{type(error).__name__}: {error}", trace=traceback.format_exc())
+
+
+class Alone:
+    """One job at a time, in this process."""
+
+    def __init__(self) -> None:
+        self._reports: deque[Report] = deque()
+
+    def room(self) -> int:
+        """One, unless a report is waiting."""
+        return 0 if self._reports else 1
+
+    def start(self, job: Job) -> None:
+        """Do the job now."""
+        self._reports.append(perform(job))
+
+    def wait(self) -> list[Report]:
+        """Return the report of the last job."""
+        return [self._reports.popleft()]
+
+    def close(self) -> None:
+        """Nothing to stop."""
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    pipe: Any
+    job: Job | None = None
+
+
+class Processes:
+    """Worker processes of this machine, one job each; a worker that dies is reported and replaced."""
+
+    def __init__(self, workers: int) -> None:
+        self._context = get_context("spawn")  # fork would copy the locks of threads that BLAS and numba started
+        self._threads = max(1, (os.cpu_count() or 1) // workers)
+        self._workers = [self._hire() for _ in range(workers)]
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers."""
+        return [w.process.pid for w in self._workers if w.process.pid is not None]
+
+    def _hire(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(theirs,), daemon=True)
+        with _limited_threads(self._threads):
+            process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    def room(self) -> int:
+        """Number of idle workers."""
+        return sum(w.job is None for w in self._workers)
+
+    def start(self, job: Job) -> None:
+        """Give the job to an idle worker, replacing it first when it died while idle."""
+        for index, worker in enumerate(self._workers):
+            if worker.job is not None:
+                continue
+            if not worker.process.is_alive():
+                worker.pipe.close()
+                worker = self._workers[index] = self._hire()
+            worker.job = job
+            # A worker that dies at this moment is found by wait().
+            with contextlib.suppress(OSError):
+                worker.pipe.send(job)
+            return
+        raise EngineError("no worker is idle")
+
+    def wait(self) -> list[Report]:
+        """Return the reports of all workers that have finished or died."""
+        busy = [w for w in self._workers if w.job is not None]
+        connection.wait([x for w in busy for x in (w.pipe, w.process.sentinel)])
+        reports = []
+        for index, worker in enumerate(self._workers):
+            if worker.job is None:
+                continue
+            # A dead worker's last report may still be in the pipe: read before asking whether it lives.
+            alive = worker.process.is_alive()
+            if worker.pipe.poll():
+                with contextlib.suppress(EOFError, OSError):
+                    reports.append(worker.pipe.recv())
+                    worker.job = None
+                    continue
+                alive = False
+            if not alive:
+                worker.process.join()
+                reports.append(Report(worker.job.name, died=f"its worker died (exit code {worker.process.exitcode})"))
+                worker.pipe.close()
+                self._workers[index] = self._hire()
+        return reports
+
+    def close(self) -> None:
+        """End the workers: idle ones by a message, busy ones by a signal."""
+        for worker in self._workers:
+            if worker.job is None:
+                with contextlib.suppress(OSError):
+                    worker.pipe.send(None)
+            else:
+                worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join(timeout=5)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+            worker.pipe.close()
+
+
+def _serve(pipe: Any) -> None:
+    """Work through the jobs of a pipe until it closes; the parent alone answers Ctrl-C."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(EOFError, OSError):
+        while (job := pipe.recv()) is not None:
+            pipe.send(perform(job))
+
+
+@contextlib.contextmanager
+def _limited_threads(threads: int) -> Iterator[None]:
+    """Limit the numerical threads of processes started inside, so that workers do not wait for each other."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    try:
+        for name in THREADS:
+            os.environ.setdefault(name, str(threads))
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+
+
+class Dask:
+    """A Dask cluster by the address of its scheduler, or one started on this machine for ``local`` or ``local:WORKERS``.
+
+    Raises
+    ------
+    EngineError : distributed is not installed, or the scheduler cannot be reached.
+    """
+
+    def __init__(self, scheduler: str, timeout: float = 30.0) -> None:
+        try:
+            import distributed
+        except ImportError as error:
+            raise EngineError("a Dask scheduler needs the extra: pip install 'spikeport[cluster]'") from error
+        self._distributed = distributed
+        self._cluster: Any = None
+        address = scheduler
+        if scheduler == "local" or scheduler.startswith("local:"):
+            count = scheduler.removeprefix("local").removeprefix(":")
+            if count and not (count.isdigit() and int(count) > 0):
+                raise EngineError(f"scheduler {scheduler!r}: expected local, local:WORKERS or an address such as tcp://host:8786")
+            workers = int(count) if count else os.cpu_count() or 1
+            with _limited_threads(max(1, (os.cpu_count() or 1) // workers)):
+                self._cluster = distributed.LocalCluster(
+                    n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs="CRITICAL"
+                )
+            address = self._cluster.scheduler_address
+        try:
+            self.client = distributed.Client(address, timeout=timeout, set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise EngineError(
+                f"no Dask scheduler answers at {scheduler!r} ({error}); start one with: dask scheduler"
+            ) from error
+        self._running: dict[Any, str] = {}
+
+    def room(self) -> int:
+        """Two jobs a thread of the cluster: one running, one waiting; at least one while the cluster still grows."""
+        return max(1, 2 * sum(self.client.nthreads().values())) - len(self._running)
+
+    def start(self, job: Job) -> None:
+        """Hand the job to the scheduler."""
+        self._running[self.client.submit(perform, job, pure=False, key=f"{job.name}-{os.urandom(4).hex()}")] = job.name
+
+    def wait(self) -> list[Report]:
+        """Return the reports of the finished jobs; the scheduler tries a job whose worker died on another one first."""
+        finished = self._distributed.wait(list(self._running), return_when="FIRST_COMPLETED").done
+        reports = []
+        for future in finished:
+            name = self._running.pop(future)
+            try:
+                reports.append(future.result())
+            except Exception as error:  # KilledWorker, a cancelled future, a lost scheduler
+                reports.append(Report(name, died=f"its workers died ({type(error).__name__}: {error})"))
+        return reports
+
+    def close(self) -> None:
+        """Cancel what is left and leave the cluster; end it where it was started here."""
+        with contextlib.suppress(Exception):
+            self.client.cancel(list(self._running))
+        self.client.close()
+        if self._cluster is not None:
+            self._cluster.close()
+
+
+def crew(workers: int = 1, scheduler: str = "") -> Crew:
+    """Return this process, ``workers`` processes of this machine, or a Dask cluster."""
+    if scheduler:
+        return Dask(scheduler)
+    return Alone() if workers <= 1 else Processes(workers)

@@ -1,0 +1,260 @@
+"""The store: one folder, one JSON and one ``.npz`` a trial, safe against kill, power loss, full disks and second writers.
+
+    store.json             format, version
+    trials/KEY.json        status, trial, result, provenance, and the name and SHA-256 of its arrays
+    trials/KEY-HASH.npz    the arrays of the trial; the name carries the hash of the content
+    shared/KIND-KEY.npz    shared stages: trained networks, converted networks, deployments
+    aside/                 damaged files, kept for inspection
+
+A trial is done when its JSON has been renamed into place; the arrays are on disk before that. Because arrays are named by
+their content, two processes that finish the same trial at the same time leave a record that is whole, whichever wins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from neuro.archive import write_atomically
+from neuro.errors import SpikeportError, StoreError
+
+FORMAT, VERSION = "spikeport.store", 1
+Array = np.ndarray
+Status = Literal["done", "failed", "skipped"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class TrialResult:
+    """What is left of one trial.
+
+    key : SHA-256 of the trial's canonical JSON; trial : its plain values.
+    status : ``"done"``, ``"failed"`` (reason: the error, trace: where) or ``"skipped"`` (reason: why it cannot be run).
+    result : JSON-able numbers; arrays : {name: array}.
+    provenance : versions, commit, processor, host, seconds, peak memory [byte], time finished.
+    """
+
+    key: str
+    trial: Mapping[str, Any]
+    status: Status
+    result: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
+    trace: str = ""
+
+
+class Store:
+    """A folder of results. Opening makes the folder; nothing but drafts is ever overwritten in place."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self.trials = self.folder / "trials"
+        self.shared_folder = self.folder / "shared"
+        self.aside = self.folder / "aside"
+        marker = self.folder / "store.json"
+        try:
+            self.trials.mkdir(parents=True, exist_ok=True)
+            self.shared_folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{self.folder}: cannot be used as a store ({error.strerror}); name another folder") from error
+        if not marker.exists():
+            self._write(marker, _encode({"format": FORMAT, "version": VERSION, "id": uuid.uuid4().hex}))
+        try:
+            found = json.loads(marker.read_text())
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{marker}: cannot be read ({error}); name another folder") from error
+        if not isinstance(found, dict) or found.get("format") != FORMAT or found.get("version") != VERSION:
+            raise StoreError(
+                f"{self.folder}: holds a store of version {found.get('version') if isinstance(found, dict) else '?'}, "
+                f"this release reads version {VERSION}; results are never mixed: name another folder"
+            )
+        self.id: str = str(found.get("id", ""))
+
+    def put(self, result: TrialResult) -> None:
+        """Write a result: arrays first, then the record that makes it count. Replaces an earlier record of the same trial."""
+        record: dict[str, Any] = {
+            "format": FORMAT,
+            "version": VERSION,
+            "key": result.key,
+            "trial": dict(result.trial),
+            "status": result.status,
+            "result": dict(result.result),
+            "provenance": dict(result.provenance),
+            "reason": result.reason,
+            "trace": result.trace,
+            "arrays": None,
+        }
+        if result.arrays:
+            data = _pack(result.arrays)
+            digest = hashlib.sha256(data).hexdigest()
+            name = f"{result.key}-{digest[:16]}.npz"
+            self._write(self.trials / name, data)
+            record["arrays"] = {"file": name, "sha256": digest}
+        self._write(self.trials / f"{result.key}.json", _encode(record))
+
+    def status(self, key: str) -> Status | None:
+        """Return the status of a trial, None when there is no whole record of it. Damaged files are set aside."""
+        record = self._record(key)
+        return None if record is None else record["status"]
+
+    def get(self, key: str, arrays: bool = True) -> TrialResult | None:
+        """Return the result of a trial, None when there is no whole record of it. Damaged files are set aside."""
+        record = self._record(key)
+        if record is None:
+            return None
+        loaded: dict[str, Array] = {}
+        if arrays and record["arrays"]:
+            try:
+                loaded = self._arrays(record)
+            except StoreError:
+                return None
+        return TrialResult(
+            key, record["trial"], record["status"], record["result"], loaded, record["provenance"], record["reason"], record["trace"]
+        )
+
+    def keys(self) -> list[str]:
+        """Return the keys of all records, sorted."""
+        return sorted(p.stem for p in self.trials.glob("*.json") if not p.name.startswith("."))
+
+    def __iter__(self) -> Iterator[TrialResult]:
+        """Yield every whole result, in the order of their keys."""
+        for key in self.keys():
+            result = self.get(key)
+            if result is not None:
+                yield result
+
+    def shared(self, kind: str, key: str, make: Callable[[], T], save: Callable[[T, Path], Any], load: Callable[[Path], T]) -> T:
+        """Return a shared stage: loaded when it is in the store, else made, saved and returned.
+
+        A file that cannot be loaded is set aside and made again.
+        """
+        path = self.shared_folder / f"{kind}-{key[:32]}.npz"
+        if path.exists():
+            try:
+                return load(path)
+            except SpikeportError as error:
+                self.set_aside(path, str(error))
+        value = make()
+        save(value, path)
+        return value
+
+    def has_shared(self, kind: str, key: str) -> bool:
+        """Whether a shared stage is in the store."""
+        return (self.shared_folder / f"{kind}-{key[:32]}.npz").exists()
+
+    def damaged(self) -> list[str]:
+        """Return the names and reasons of the files that were set aside."""
+        notes = sorted(self.aside.glob("*.reason")) if self.aside.exists() else []
+        return [f"{note.name.removesuffix('.reason')}: {note.read_text().strip()}" for note in notes]
+
+    def set_aside(self, path: Path, reason: str) -> None:
+        """Move a damaged file to ``aside/`` with the reason beside it; another process may have done so already."""
+        self.aside.mkdir(exist_ok=True)
+        target = self.aside / f"{path.name}.{time.time_ns()}"
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(path, target)
+            Path(f"{target}.reason").write_text(reason + "\n")
+
+    def clean(self, older_than: float = 3600.0) -> int:
+        """Remove drafts and arrays that no record names and that nobody has touched for ``older_than`` seconds; return how many."""
+        named = {r["arrays"]["file"] for r in map(self._record, self.keys()) if r is not None and r["arrays"]}
+        before, removed = time.time() - older_than, 0
+        for path in [*self.trials.iterdir(), *self.shared_folder.iterdir()]:
+            orphan = path.name.endswith(".draft") or (path.parent == self.trials and path.suffix == ".npz" and path.name not in named)
+            with contextlib.suppress(FileNotFoundError):
+                if orphan and path.stat().st_mtime < before:
+                    path.unlink()
+                    removed += 1
+        return removed
+
+    def _record(self, key: str) -> dict[str, Any] | None:
+        path = self.trials / f"{key}.json"
+        try:
+            record = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
+        except ValueError as error:
+            self.set_aside(path, f"not JSON: {error}")
+            return None
+        missing = [name for name in RECORD if not isinstance(record, dict) or name not in record]
+        if missing:
+            self.set_aside(path, f"without {', '.join(missing)}")
+            return None
+        if record["format"] != FORMAT or record["version"] != VERSION:
+            raise StoreError(f"{path}: of version {record['version']}, this release reads version {VERSION}")
+        if record["key"] != key:
+            self.set_aside(path, f"the record of another trial, {record['key']}")
+            return None
+        if record["arrays"] and not (self.trials / record["arrays"]["file"]).exists():
+            self.set_aside(path, f"its arrays {record['arrays']['file']} are gone")
+            return None
+        return record
+
+    def _arrays(self, record: Mapping[str, Any]) -> dict[str, Array]:
+        path = self.trials / record["arrays"]["file"]
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be read ({error.strerror})") from error
+        if hashlib.sha256(data).hexdigest() != record["arrays"]["sha256"]:
+            self.set_aside(path, "its SHA-256 is not the one in its record")
+            self.set_aside(self.trials / f"{record['key']}.json", f"its arrays {path.name} are damaged")
+            raise StoreError(f"{path}: damaged; set aside, the trial will be run again")
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+
+    def _write(self, path: Path, data: bytes) -> None:
+        try:
+            write_atomically(path, data)
+        except StoreError as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise DiskFullError(
+                    f"{self.folder}: the disk is full; this result needs {len(data):,} bytes, "
+                    f"{shutil.disk_usage(self.folder).free:,} are free. Everything reported done is safe: "
+                    "make room and run the same command again"
+                ) from error
+            raise
+
+
+class DiskFullError(StoreError):
+    """No room for a result; the run stops, and goes on where it stopped when run again."""
+
+
+RECORD = ("format", "version", "key", "trial", "status", "result", "provenance", "reason", "trace", "arrays")
+
+
+def canonical(value: Any) -> str:
+    """Return the canonical JSON of plain values: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
+def key_of(value: Any) -> str:
+    """Return the SHA-256 of the canonical JSON of plain values."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def _encode(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(record, sort_keys=True, allow_nan=False, indent=1) + "\n").encode()
+
+
+def _pack(arrays: Mapping[str, Array]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **dict(sorted(arrays.items())))
+    return buffer.getvalue()

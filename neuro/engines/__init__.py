@@ -1,0 +1,194 @@
+"""The engines and :func:`simulate`. Brian2 and numba load when an engine runs."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from ..encoding import encoding as encoding_kind
+from ..encoding import with_encoder
+from ..errors import EngineError, SpecError, nearest
+from ..network import SpikingNetwork
+from ..progress import ProgressCallback
+from ..readout import EarlyExit, Readout, resolve
+from ..recording import Recording
+from .lowering import Lowered, lower
+from .task import Record, Tally, Task, check_record
+
+Array = np.ndarray
+
+ENGINES: dict[str, str] = {
+    "batched": "Brian2 runtime, a batch of replicas, one shared weight matrix, event-driven delivery (default)",
+    "reference": "the plain NumPy step loop, the oracle of the others",
+}
+
+
+class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How an engine works; nothing here changes a spike of a network on a grid.
+
+    ``batch_size``: replicas in a batch (None: chosen from the cache); ``target``: Brian2's code generation;
+    ``delivery``: ``"auto"`` (event-driven, or dense where a layer is so active that it wins), ``"events"``, ``"dense"``;
+    ``kernel``: ``"auto"`` (numba, or SciPy where it is absent), ``"numba"``, ``"scipy"``;
+    ``dt``: Brian2's time step [s]; ``workers``: processes over disjoint samples.
+    """
+
+    batch_size: int | None = None
+    target: Literal["numpy", "cython"] = "numpy"
+    delivery: Literal["auto", "events", "dense"] = "auto"
+    kernel: Literal["auto", "numba", "scipy"] = "auto"
+    dt: float = 1e-3
+    workers: int = 1
+
+
+class InputRangeWarning(UserWarning):
+    """Inputs lie outside the range that the conversion was calibrated on."""
+
+
+def simulate(
+    network: Any,
+    inputs: Array,
+    n_steps: int,
+    *,
+    engine: str = "batched",
+    encoding: str | None = None,
+    readout: str | Readout = "potential",
+    record: Record | None = None,
+    early_exit: EarlyExit | None = None,
+    seed: int = 0,
+    options: EngineOptions | None = None,
+    progress: ProgressCallback | None = None,
+) -> Recording:
+    """Run inputs through a spiking network or a deployment.
+
+    Parameters
+    ----------
+    network : SpikingNetwork, or a Deployment (its integers run, with the chip's arithmetic).
+    inputs : (n_samples, n_in) array, or (n_samples, n_positions, n_in) for a recurrent network.
+    n_steps : T, steps of the window; an answer is ready after T + L - 1 steps.
+    engine : a name of ``ENGINES``.
+    encoding : a name of ``ENCODINGS``; None keeps the network's own (constant current unless it holds an encoder).
+    readout : a name of ``READOUTS`` or a Readout.
+    record : what to keep beside answers and counts.
+    early_exit : when to stop a sample before T steps.
+    seed : of random encodings; each sample has its own stream.
+    options : how the engine works.
+    progress : called as samples are finished.
+
+    Returns
+    -------
+    Recording
+
+    Raises
+    ------
+    SpecError : unknown names, T < 1, inputs of the wrong shape or not finite.
+    EngineError : what this engine cannot do.
+    """
+    options = options or EngineOptions()
+    net = _network(network, encoding)
+    if engine not in ENGINES:
+        raise SpecError(f"engine {engine!r} is not known{nearest(engine, ENGINES)}")
+    if isinstance(n_steps, bool) or not isinstance(n_steps, int | np.integer) or n_steps < 1:
+        raise SpecError(f"n_steps is {n_steps!r}, expected an integer of 1 or more")
+    if options.batch_size is not None and options.batch_size < 1:
+        raise SpecError(f"batch_size is {options.batch_size}, expected 1 or more")
+    if options.workers < 1:
+        raise SpecError(f"workers is {options.workers}, expected 1 or more")
+    x = _inputs(net, inputs)
+    record = record or Record()
+    check_record(record, net, len(x))
+    if early_exit is not None and x.ndim == 3:
+        raise EngineError("early exit is for single inputs; this network takes sequences")
+    spec = resolve(readout, net)
+    _warn(net, x, int(n_steps))
+    task = Task(
+        x=x,
+        n_steps=int(n_steps),
+        readout=spec,
+        batch_size=options.batch_size or 0,
+        seed=seed,
+        early_exit=early_exit,
+        record=record,
+        progress=progress,
+    )
+    began = time.perf_counter()
+    tally, info = run_task(net, task, engine, options)
+    return tally.recording(
+        {
+            "engine": engine,
+            "encoding": next((p.encoder for p in net.populations if p.encoder), "constant"),
+            "readout": msgspec.to_builtins(spec),
+            "early_exit": msgspec.to_builtins(early_exit),
+            "seconds": time.perf_counter() - began,
+            **info,
+        }
+    )
+
+
+def run_task(net: SpikingNetwork, task: Task, engine: str, options: EngineOptions) -> tuple[Tally, dict[str, Any]]:
+    """Run one task in this process; return the tally and what the engine says of itself."""
+    low = lower(net)
+    run: Callable[[Lowered, Task, EngineOptions], tuple[Tally, dict[str, Any]]] = import_module(f".{engine}", __name__).run
+    return run(low, task, options)
+
+
+def _network(network: Any, encoding: str | None) -> SpikingNetwork:
+    if encoding is not None:
+        encoding_kind(encoding)
+    deployed = not isinstance(network, SpikingNetwork)
+    net = network.network if deployed else network
+    if not isinstance(net, SpikingNetwork):
+        raise SpecError(f"simulate takes a SpikingNetwork or a Deployment, got {type(network).__name__}")
+    own = next((p.encoder for p in net.populations if p.encoder), "constant")
+    if encoding is None or encoding == own:
+        return net
+    if own != "constant":
+        raise EngineError(f"the network's input is {own!r} already; encoding {encoding!r} cannot be put in front of it")
+    if deployed or any(j.current is not None for j in net.projections):
+        raise EngineError(
+            f"the deployment takes {own!r} input; use neuro.encoding.with_encoder(network, {encoding!r}) before deploying"
+        )
+    return with_encoder(net, encoding)
+
+
+def _inputs(net: SpikingNetwork, inputs: Array) -> Array:
+    x = np.asarray(inputs)
+    wanted = 3 if net.recurrent else 2
+    expected = f"(n_samples, n_positions, {net.input_size})" if net.recurrent else f"(n_samples, {net.input_size})"
+    if x.ndim not in (wanted, 3) or x.shape[-1] != net.input_size:
+        raise SpecError(f"inputs have shape {x.shape}, expected {expected}")
+    if not np.issubdtype(x.dtype, np.number) or np.iscomplexobj(x):
+        raise SpecError(f"inputs are of type {x.dtype}, expected real numbers")
+    if not np.isfinite(x).all():
+        raise SpecError("inputs hold NaN or infinity; clean them first")
+    if x.ndim == 3 and x.shape[1] < 1:
+        raise SpecError("sequences are empty; expected one input or more")
+    return x
+
+
+def _warn(net: SpikingNetwork, x: Array, n_steps: int) -> None:
+    if x.size:
+        low, high = float(x.min()), float(x.max())
+        slack = 1e-6 * max(1.0, abs(net.input_high - net.input_low))
+        if low < net.input_low - slack or high > net.input_high + slack:
+            warnings.warn(
+                f"inputs lie in [{low:g}, {high:g}], the conversion was calibrated on [{net.input_low:g}, {net.input_high:g}]; "
+                "neurons may saturate",
+                InputRangeWarning,
+                stacklevel=3,
+            )
+    made_for = net.info.get("calibrated_for_T")
+    if made_for is not None and int(made_for) != n_steps:
+        warnings.warn(
+            f"the network was calibrated for T = {made_for} and runs with T = {n_steps}; convert again for this T",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+__all__ = ["ENGINES", "EarlyExit", "EngineOptions", "InputRangeWarning", "Readout", "Record", "simulate"]

@@ -1,0 +1,454 @@
+"""The default engine: Brian2 with a batch of replicas, one shared weight matrix, event-driven delivery.
+
+Each population is one NeuronGroup of replicas x neurons. Four small objects join Brian2's own
+in its schedule, so that one ``run()`` serves the whole data set:
+
+* ``Presenter`` (start) lets the next sample into each slot of the batch and opens the windows of the populations;
+* ``Arrivals`` (synapses) adds bias, current and the weights of spikes to the potentials of a population;
+* Brian2's own update (groups, only for rules beyond plain integrate-and-fire), threshold and reset;
+* ``Collector`` (end) counts spikes, keeps those that are still travelling, and reads the answer.
+
+A slot has its own clock: a sample that enters at step s runs population p in [s + p.start, s + p.start + T),
+and the next sample enters at s + T, or right after the decision where a sample is decided early. So n batches
+take n T + L - 1 steps. Neurons of a slot outside their window rest at v = 0 with no drive and cannot fire.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import brian2
+import numpy as np
+
+from ..encoding import spike_train
+from ..errors import EngineError
+from ..readout import Reader, decided
+from .delivery import Delivery, Spikes, load_kernels
+from .lowering import Lowered, Neurons, Synapses
+from .model import SCHEDULE, code_object_class, neuron_group, state_type
+from .task import Tally, Task
+
+if TYPE_CHECKING:
+    from . import EngineOptions
+
+Array = np.ndarray
+
+# Brian2 objects that are still alive when the interpreter exits print traces from their __del__.
+atexit.register(gc.collect)
+
+# Bytes of potentials, drives and thresholds of a batch that stay in the cache (measured, docs/decisions.md).
+BATCH_BYTES = 4 * 2**20
+SMALLEST_BATCH, LARGEST_BATCH = 32, 1000
+
+
+def run(low: Lowered, task: Task, options: EngineOptions) -> tuple[Tally, dict[str, Any]]:
+    """Run every sample of the task in one Brian2 ``run()``."""
+    if low.network.protocol is not None:
+        from .protocols import run_protocol
+
+        return run_protocol(low, task, options, _run)
+    return _run(low, task, options)
+
+
+def batch_size(low: Lowered, n_samples: int, wanted: int) -> int:
+    """Return the number of replicas: as wanted, or so that the largest population's state stays in the cache."""
+    widest = max(n.size for n in low.neurons)
+    fitting = BATCH_BYTES // (8 * widest)
+    return max(1, min(n_samples, wanted or min(max(fitting, SMALLEST_BATCH), LARGEST_BATCH)))
+
+
+def _run(low: Lowered, task: Task, options: EngineOptions) -> tuple[Tally, dict[str, Any]]:
+    if type(brian2.get_device()).__name__ != "RuntimeDevice":
+        raise EngineError(
+            "Brian2's device was set to something other than 'runtime' in this process; "
+            "call brian2.set_device('runtime'), or run the simulation in a process of its own"
+        )
+    tally = Tally(low, task)
+    replicas = batch_size(low, task.n_samples, task.batch_size)
+    if task.n_samples:
+        simulation = _Simulation(low, task, options, tally, replicas)
+        simulation.run()
+        described = simulation.describe()
+    else:
+        described = {}
+    return tally, {
+        "target": options.target,
+        "batch_size": replicas,
+        "arithmetic": "integers" if low.exact else "float64",
+        "versions": {"brian2": brian2.__version__, "numpy": np.__version__},
+        **described,
+    }
+
+
+class _Layer:
+    """One population at work: its group, its arrays as (replicas, size) views, its windows and its travelling spikes."""
+
+    def __init__(
+        self, low: Lowered, neurons: Neurons, index: int, sim_args: tuple[Task, EngineOptions, int, Any], bound: float
+    ) -> None:
+        task, options, replicas, clock = sim_args
+        self.neurons, self.size = neurons, neurons.size
+        self.encoded = neurons.spec.encoder is not None
+        self.sample = np.full(replicas, -1)  # which sample a slot works on; -1: none
+        self.began = np.zeros(replicas, np.int64)  # the step at which its window began
+        self.rows = np.zeros(0, np.int64)  # slots inside their window
+        self.graded = neurons.spec.max_spikes > 1 or neurons.spec.signed
+        self.per_row = np.zeros(replicas, np.int64)
+        self.trains: list[tuple[Array, Array, Iterator[Array]]] = []
+        self.ring: deque[Spikes] = deque()
+        self.group: Any = None
+        if self.encoded:
+            return
+        kind = state_type(neurons, bound, low.exact)
+        self.direct = neurons.plain
+        self.group, _ = neuron_group(
+            neurons, index, replicas, kind, clock, code_object_class(options.target), self.direct
+        )
+        arrays = self.group.variables
+        self.v = arrays["v"].get_value().reshape(replicas, self.size)
+        self.target = self.v if self.direct else arrays["I"].get_value().reshape(replicas, self.size)
+        self.extra = [arrays[name].get_value().reshape(replicas, self.size) for name in ("m", "r", "n") if name in arrays]
+        self.n = arrays["n"].get_value() if "n" in arrays else None
+        self.v_init = neurons.v_init.astype(kind)
+        self.space = arrays["_spikespace"].get_value() if "_spikespace" in arrays else None
+        self.has_port = any(p.post == neurons.name for p in low.ports)
+        self.by_step = neurons.bias is not None and neurons.bias.ndim == 2
+        bias = np.zeros(self.size) if neurons.bias is None or self.by_step else neurons.bias
+        self.bias = bias.astype(kind)
+        own = self.has_port or self.by_step
+        self.base = np.zeros((replicas if own else 1, self.size), kind)
+        self.own = int(own)
+        if not own:
+            self.base[0] = self.bias
+
+    def rest(self, rows: Array) -> None:
+        """Take these slots out of their window: nothing drives them and they cannot fire."""
+        self.sample[rows] = -1
+        if not self.encoded:
+            self.v[rows] = 0
+            self.target[rows] = 0
+            for array in self.extra:
+                array[rows] = 0
+        self.rows = np.flatnonzero(self.sample >= 0)
+
+
+class _Simulation:
+    def __init__(self, low: Lowered, task: Task, options: EngineOptions, tally: Tally, replicas: int) -> None:
+        self.low, self.task, self.tally, self.replicas = low, task, tally, replicas
+        self.t = -1
+        self.depth = low.network.depth
+        self.kernel_name, self.kernels = load_kernels(options.kernel)
+        self.clock = brian2.Clock(dt=options.dt * brian2.second, name="spikeport_clock*")
+        x_max = float(np.abs(task.x).max()) if task.x.size else 0.0
+        bounds = low.largest(task.n_steps, x_max)
+        args = (task, options, replicas, self.clock)
+        self.layers = {n.name: _Layer(low, n, i, args, bounds[n.name]) for i, n in enumerate(low.neurons)}
+        self.incoming: dict[str, list[tuple[_Layer, Synapses, Delivery]]] = {name: [] for name in self.layers}
+        for s in low.synapses:
+            pre = self.layers[s.spec.pre]
+            most = low[s.spec.pre].spec.max_spikes
+            delivery = Delivery(s, low.exact, self.kernel_name, options.delivery, pre.graded, most)
+            self.incoming[s.spec.post].append((pre, s, delivery))
+        for name, layer in self.layers.items():
+            delays = [self._delay(s) for s in low.synapses if s.spec.pre == name]
+            layer.ring = deque(maxlen=max(delays, default=1))
+        out = low.neurons[-1]
+        self.out = self.layers[out.name]
+        self.reader = Reader(task.readout, out.v_init, out.unit, out.theta, task.n_steps, replicas)
+        self.alive = np.ones(task.n_samples, bool)
+        self.entries: deque[tuple[Array, Array]] = deque(maxlen=self.depth)  # (slots, samples) of the last L steps
+        self.next_entry = np.zeros(replicas, np.int64)
+        self.position = np.zeros(replicas, np.int64)
+        self.current_sample = np.full(replicas, -1)
+        self.queue = 0
+        self.finished = 0
+        self.block: dict[str, tuple[int, int, Array]] = {}
+        self.network = brian2.Network(name="spikeport_network*")
+        self.network.schedule = SCHEDULE
+        for name, layer in self.layers.items():
+            if layer.group is not None:
+                self.network.add(layer.group)
+                self.network.add(_Slot("synapses", self.clock, self._arrive, layer))
+            self.network.add(_Slot("end", self.clock, self._collect, layer))
+        self.network.add(_Slot("start", self.clock, self._present, None))
+
+    def _delay(self, s: Synapses) -> int:
+        if s.delay is not None:
+            return s.delay
+        return self.task.n_steps + self.low[s.spec.post].start - self.low[s.spec.pre].start
+
+    def run(self) -> None:
+        """Run until every sample has its answer; let Brian2's objects go afterwards."""
+        task = self.task
+        batches = -(-task.n_samples // self.replicas)
+        steps = batches * task.n_positions * task.n_steps + self.depth - 1
+        try:
+            self.network.run(steps * self.clock.dt, namespace={})
+        finally:
+            self.kernel_used = {d.name: d.description for found in self.incoming.values() for _, _, d in found}
+            self.network.remove(*self.network.objects)
+        if self.finished != task.n_samples:
+            raise EngineError(f"{self.finished} of {task.n_samples} samples were answered; this is a fault of the engine")
+        task.report(task.n_samples)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what was used, for the Recording."""
+        versions = {} if self.kernel_name == "scipy" else {"kernel": "numba"}
+        return {"delivery": self.kernel_used, "kernel": self.kernel_name, "brian2_steps": self.t + 1, **versions}
+
+    # -- start -----------------------------------------------------------------------------------
+
+    def _present(self, _: Any) -> None:
+        """Let samples enter, open windows that begin at this step, close those that ended."""
+        self.t += 1
+        t, task = self.t, self.task
+        self.entries.append(self._enter(t))
+        for layer in self.layers.values():
+            ended = layer.rows[t - layer.began[layer.rows] >= task.n_steps] if len(layer.rows) else layer.rows
+            if len(ended):
+                layer.rest(ended)
+            if layer.neurons.start < len(self.entries):
+                slots, samples = self.entries[-1 - layer.neurons.start]
+                if len(slots):
+                    kept = self.alive[samples]
+                    self._open(layer, slots[kept], samples[kept], t)
+
+    def _enter(self, t: int) -> tuple[Array, Array]:
+        task = self.task
+        slots = np.flatnonzero(self.next_entry == t)
+        if not len(slots):
+            return slots, slots
+        again = (self.current_sample[slots] >= 0) & (self.position[slots] + 1 < task.n_positions)
+        fresh = slots[~again]
+        n_new = min(len(fresh), task.n_samples - self.queue)
+        self.position[slots[again]] += 1
+        self.position[fresh] = 0
+        self.current_sample[fresh] = -1
+        self.current_sample[fresh[:n_new]] = np.arange(self.queue, self.queue + n_new)
+        self.next_entry[fresh[n_new:]] = -1  # nothing is left for these slots
+        self.queue += n_new
+        if n_new:
+            task.report(self.queue - n_new)
+        entered = slots[self.current_sample[slots] >= 0]
+        self.next_entry[entered] = t + task.n_steps
+        return entered, self.current_sample[entered]
+
+    def _open(self, layer: _Layer, slots: Array, samples: Array, t: int) -> None:
+        if not len(slots):
+            return
+        task = self.task
+        layer.sample[slots] = samples
+        layer.began[slots] = t
+        layer.rows = np.flatnonzero(layer.sample >= 0)
+        position = self._position_of(layer, t)
+        if layer.encoded:
+            x = task.inputs(samples, position)
+            train = spike_train(layer.neurons.spec, x, task.n_steps, task.sample_index(samples, position), task.seed)
+            layer.trains.append((slots, samples, train))
+            return
+        layer.v[slots] = layer.v_init
+        for array in layer.extra:
+            array[slots] = 0
+        if layer.has_port:
+            layer.base[slots] = self._currents(layer, samples, position) + layer.bias
+        if layer is self.out:
+            self.reader.begin(slots)
+
+    def _position_of(self, layer: _Layer, t: int) -> int:
+        """Return the position in the sequence at which a population is; all slots keep step in sequences."""
+        if self.task.n_positions == 1:
+            return 0
+        return ((t - layer.neurons.start) // self.task.n_steps) % self.task.n_positions
+
+    def _currents(self, layer: _Layer, samples: Array, position: int) -> Array:
+        """Return first-layer currents; computed for blocks of samples, so that slots that refill early stay cheap."""
+        name = layer.neurons.name
+        first, at, block = self.block.get(name, (0, -1, np.zeros((0, 0))))
+        inside = at == position and len(samples) and samples[0] >= first and samples[-1] < first + len(block)
+        if not inside:
+            first = int(samples[0])
+            rows = np.arange(first, min(first + max(self.replicas, len(samples)), self.task.n_samples))
+            computed = self.low.currents(name, self.task.inputs(rows, position))
+            assert computed is not None
+            block = computed.astype(layer.base.dtype)
+            self.block[name] = (first, position, block)
+        return block[samples - first]
+
+    # -- synapses --------------------------------------------------------------------------------
+
+    def _arrive(self, layer: _Layer) -> None:
+        """Sum bias, current and arrivals of this step into the potentials (or the drive) of a population."""
+        rows = layer.rows
+        if not len(rows):
+            return
+        if not layer.direct:
+            layer.target[rows] = 0
+        if layer.by_step:
+            self._bias_of_step(layer, rows)
+        base: Array | None = layer.base
+        for pre, s, delivery in self.incoming[layer.neurons.name]:
+            delay = self._delay(s)
+            if len(pre.ring) < delay or (s.delay is None and self._position_of(layer, self.t) == 0):
+                continue
+            delivery.add(layer.target, rows, pre.ring[-delay], base, layer.own)
+            base = None
+        if base is not None:
+            self.kernels.add_base(layer.target, rows, base, layer.own)
+
+    def _bias_of_step(self, layer: _Layer, rows: Array) -> None:
+        step = self.t - layer.began[rows]
+        if layer.has_port:
+            bias = layer.neurons.bias
+            assert bias is not None
+            layer.neurons.bias_row(int(step.max()))
+            before = np.where((step > 0)[:, None], bias[np.maximum(step - 1, 0)], 0)
+            layer.base[rows] += (bias[step] - before).astype(layer.base.dtype)
+        else:
+            for k in np.unique(step):
+                layer.base[rows[step == k]] = layer.neurons.bias_row(int(k))
+
+    # -- end -------------------------------------------------------------------------------------
+
+    def _collect(self, layer: _Layer) -> None:
+        """Count the spikes of a population, keep them for their delay, read the answer from the last one."""
+        rows = layer.rows
+        spikes = None
+        if layer.encoded:
+            spikes = self._encoded_spikes(layer)
+        elif layer.space is not None:
+            spikes = self._spikes(layer)
+        if spikes is not None:
+            layer.ring.append(spikes)
+            if len(rows):
+                self._count(layer, rows, spikes)
+        if layer.neurons.name in self.tally.potentials and len(rows):
+            for k, position, part in self._by_step(layer, rows):
+                self.tally.watch(layer.neurons.name, layer.sample[part], position, k, layer.v[part])
+        if layer is self.out and len(rows):
+            self._read(layer, rows, spikes)
+
+    def _spikes(self, layer: _Layer) -> Spikes:
+        count = int(layer.space[-1])
+        ptr, col = np.empty(self.replicas + 1, np.int64), np.empty(count, np.int32)
+        neuron = self.tally.neuron_counts[layer.neurons.name]
+        if not layer.graded:
+            self.kernels.split(layer.space, count, layer.size, ptr, col, layer.per_row, neuron)
+            return Spikes(ptr, col, None, count)
+        ignored = np.zeros(layer.size, np.int64)
+        self.kernels.split(layer.space, count, layer.size, ptr, col, layer.per_row, ignored)
+        assert layer.n is not None
+        val = layer.n[layer.space[:count]].astype(np.int32)
+        self._count_graded(layer, ptr, col, val, neuron)
+        return Spikes(ptr, col, val, count)
+
+    def _count_graded(self, layer: _Layer, ptr: Array, col: Array, val: Array, neuron: Array) -> None:
+        size = np.abs(val)
+        np.add.at(neuron, col, size)
+        row = np.repeat(np.arange(self.replicas), np.diff(ptr))
+        layer.per_row[:] = np.bincount(row, weights=size, minlength=self.replicas).astype(np.int64)
+
+    def _encoded_spikes(self, layer: _Layer) -> Spikes:
+        fired = np.zeros((self.replicas, layer.size), bool)
+        going = []
+        for slots, samples, train in layer.trains:
+            row = next(train, None)
+            if row is None:
+                continue
+            still = layer.sample[slots] == samples
+            fired[slots[still]] = row[still]
+            if still.any():
+                going.append((slots, samples, train))
+        layer.trains = going
+        slot, col = np.nonzero(fired)
+        layer.per_row[:] = np.bincount(slot, minlength=self.replicas)
+        self.tally.neuron_counts[layer.neurons.name] += np.bincount(col, minlength=layer.size)
+        ptr = np.zeros(self.replicas + 1, np.int64)
+        np.cumsum(layer.per_row, out=ptr[1:])
+        return Spikes(ptr, col.astype(np.int32), None, len(col))
+
+    def _by_step(self, layer: _Layer, rows: Array) -> Iterator[tuple[int, int, Array]]:
+        """Yield (relative step, position, slots) for the slots of a population; one group unless samples exit early."""
+        steps = self.t - layer.began[rows]
+        position = self._position_of(layer, self.t)
+        if self.task.early_exit is None:
+            yield int(steps[0]), position, rows
+            return
+        for k in np.unique(steps):
+            yield int(k), position, rows[steps == k]
+
+    def _count(self, layer: _Layer, rows: Array, spikes: Spikes) -> None:
+        tally, name = self.tally, layer.neurons.name
+        samples, counts = layer.sample[rows], layer.per_row[rows]
+        tally.spike_counts[name][samples] += counts
+        np.add.at(tally.step_counts[name], self.t - layer.began[rows], counts)
+        position = self._position_of(layer, self.t)
+        for s in self.low.synapses:
+            if s.spec.pre == name and tally.delivers(s.delay, position):
+                tally.synaptic_operations[s.name][samples] += self._operations(s, layer, spikes)[rows]
+        if name in tally.spiking_wanted:
+            dense = np.zeros((self.replicas, layer.size), np.int64)
+            row = np.repeat(np.arange(self.replicas), np.diff(spikes.ptr))
+            dense[row, spikes.col] = 1 if spikes.val is None else spikes.val
+            for k, position, part in self._by_step(layer, rows):
+                tally.keep(name, layer.sample[part], position, k, dense[part])
+
+    def _operations(self, s: Synapses, layer: _Layer, spikes: Spikes) -> Array:
+        fan_out = self.tally.fan_out[s.name]
+        if self.tally.uniform[s.name]:
+            return layer.per_row * fan_out[0]
+        weights = fan_out[spikes.col] * (1 if spikes.val is None else np.abs(spikes.val))
+        row = np.repeat(np.arange(self.replicas), np.diff(spikes.ptr))
+        return np.bincount(row, weights=weights, minlength=self.replicas).astype(np.int64)
+
+    def _read(self, layer: _Layer, rows: Array, spikes: Spikes | None) -> None:
+        task, tally = self.task, self.tally
+        steps = self.t - layer.began[rows]
+        n = None
+        if spikes is not None:
+            dense = np.zeros((self.replicas, layer.size), np.int64)
+            row = np.repeat(np.arange(self.replicas), np.diff(spikes.ptr))
+            dense[row, spikes.col] = 1 if spikes.val is None else spikes.val
+            n = dense[rows]
+        outputs, answers, tied = self.reader.read(rows, steps, layer.v[rows], n)
+        done = np.zeros(len(rows), bool)
+        if task.early_exit is not None:
+            done = decided(outputs, task.early_exit) & (steps + 1 >= task.early_exit.min_steps)
+        for k, position, part in self._by_step(layer, rows):
+            chosen = np.isin(rows, part) if task.early_exit is not None else slice(None)
+            tally.answer(layer.sample[part], position, k, outputs[chosen], answers[chosen], tied[chosen])
+            if k == task.n_steps - 1 and position == task.n_positions - 1:
+                self.finished += int((~done[chosen]).sum())
+        if done.any():
+            self._decide(layer, rows[done], steps[done], outputs[done], answers[done], tied[done])
+
+    def _decide(self, layer: _Layer, slots: Array, steps: Array, outputs: Array, answers: Array, tied: Array) -> None:
+        """End these samples: drop what they still run, and let the next ones enter at the next step at the latest."""
+        samples = layer.sample[slots]
+        self.tally.decide(samples, steps, outputs, answers, tied)
+        self.alive[samples] = False
+        self.finished += len(slots)
+        for other in self.layers.values():
+            stopped = np.flatnonzero((other.sample >= 0) & ~self.alive[np.maximum(other.sample, 0)])
+            if len(stopped):
+                other.rest(stopped)
+        # A slot whose next sample has entered already keeps its time; the others refill at the next step.
+        waiting = self.current_sample[slots] == samples
+        self.next_entry[slots[waiting]] = self.t + 1
+        if self.finished == self.task.n_samples:
+            self.network.stop()
+
+
+class _Slot(brian2.BrianObject):
+    """A function of the simulation in one slot of Brian2's schedule."""
+
+    def __init__(self, when: str, clock: Any, function: Any, layer: _Layer | None) -> None:
+        super().__init__(clock=clock, when=when, name=f"spikeport_{when}*")
+        self._function, self._layer = function, layer
+
+    def run(self) -> None:
+        """Run once a step."""
+        self._function(self._layer)

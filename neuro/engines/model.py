@@ -1,0 +1,91 @@
+"""SpikingNetwork -> Brian2 NeuronGroups: the only place that writes Brian2 models.
+
+The slots of a step run start, synapses, groups, thresholds, resets, end, so that input
+which arrives in the step of a spike is summed before the threshold and is never wiped by
+a reset to zero.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from typing import Any
+
+import brian2
+import numpy as np
+
+from ..errors import EngineError
+from ..neurons import brian2_rules
+from .lowering import LARGEST, Neurons
+
+SCHEDULE = ["start", "synapses", "groups", "thresholds", "resets", "end"]
+INT32 = 2.0**31 - 1
+
+
+def code_object_class(target: str) -> Any:
+    """Return Brian2's code object class of a target, without touching its global preferences."""
+    module, name = ("numpy_rt", "NumpyCodeObject") if target == "numpy" else ("cython_rt", "CythonCodeObject")
+    return getattr(import_module(f"brian2.codegen.runtime.{module}"), name)
+
+
+def identifier(index: int, name: str) -> str:
+    """Return a Brian2 name for a population; ``*`` keeps names of several runs apart."""
+    return f"spikeport_{index}_{re.sub(r'[^A-Za-z0-9_]', '_', name)}*"
+
+
+def state_type(neurons: Neurons, bound: float, exact: bool) -> type:
+    """Return the narrowest type that holds every potential of a run exactly: int32, or float64 up to 2^52."""
+    if not exact:
+        return np.float64
+    if bound < INT32:
+        return np.int32
+    if bound < LARGEST:
+        return np.float64
+    raise EngineError(f"{neurons.name}: potentials reach {bound:.3g}, beyond exact arithmetic (2^52); use fewer steps")
+
+
+def neuron_group(
+    neurons: Neurons, index: int, replicas: int, kind: type, clock: Any, code_class: Any, direct: bool
+) -> tuple[Any, Any]:
+    """Return (NeuronGroup of replicas x size neurons, its update or None).
+
+    ``direct``: the drive is added to v before the group runs, so that nothing is left of the update.
+    Variables: v; theta and bounds (scalars where all neurons share them); I the drive; n, m, r where the rule has them.
+    """
+    p = neurons.spec
+    wide = kind is np.float64
+    number = "1" if wide else "integer"
+    rules = brian2_rules(p, "I", wide)
+    namespace: dict[str, Any] = {}
+    equations = [f"v : {number}"]
+    parameters: dict[str, np.ndarray] = {}
+    for name, values in (("theta", neurons.theta), ("v_floor", neurons.floor), ("v_ceiling", neurons.ceiling)):
+        if values is None:
+            continue
+        if (values == values[0]).all():
+            namespace[name] = float(values[0]) if wide else int(values[0])
+        else:
+            equations.append(f"{name} : {number} (constant)")
+            parameters[name] = np.tile(values, replicas)
+    if p.refractory:
+        namespace["refractory_steps"] = p.refractory
+    if not direct:
+        equations.append(f"I : {number}")
+    equations += [f"{name} : integer" for name in rules.variables]
+    group = brian2.NeuronGroup(
+        replicas * neurons.size,
+        "\n".join(equations),
+        threshold=rules.threshold,
+        reset=rules.reset or None,
+        namespace=namespace,
+        clock=clock,
+        name=identifier(index, neurons.name),
+        codeobj_class=code_class,
+        dtype={"v": np.float64, "I": np.float64} if wide else None,
+    )
+    for name, values in parameters.items():
+        group.variables[name].get_value()[:] = values
+    update = None
+    if not direct:
+        update = group.run_regularly(rules.update, clock=clock, when="groups", codeobj_class=code_class)
+    return group, update

@@ -1,0 +1,260 @@
+"""What an engine is asked to do (Task) and where it puts what happened (Tally).
+
+Shared by all engines, so that counting and answering cannot differ between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ..encoding import encoding
+from ..errors import EngineError
+from ..network import SpikingNetwork, fan_out
+from ..progress import Progress, ProgressCallback
+from ..readout import EarlyExit, Readout
+from ..recording import Recording
+from .lowering import Lowered
+
+Array = np.ndarray
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What to keep beside answers and counts.
+
+    ``potentials``, ``spikes``: names of populations; ``samples``: indices of the samples to watch (at most these are kept);
+    ``rates``: keep the spikes per step of every neuron for the first so many samples;
+    ``stream_to``: path of an HDF5 file that receives the spikes instead of memory.
+    """
+
+    potentials: tuple[str, ...] = ()
+    spikes: tuple[str, ...] = ()
+    samples: tuple[int, ...] = ()
+    rates: int = 0
+    stream_to: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One simulation: inputs, window, read-out, seed, what to record.
+
+    ``x`` is (n_samples, n_in), or (n_samples, n_positions, n_in) for sequences; ``first_sample`` is the
+    index in the data set of its first row (random encodings depend on it).
+    """
+
+    x: Array
+    n_steps: int
+    readout: Readout
+    batch_size: int
+    seed: int = 0
+    early_exit: EarlyExit | None = None
+    record: Record = field(default_factory=Record)
+    first_sample: int = 0
+    progress: ProgressCallback | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def n_samples(self) -> int:
+        """Rows of x."""
+        return len(self.x)
+
+    @property
+    def n_positions(self) -> int:
+        """Inputs of a sequence; 1 where there is none."""
+        return self.x.shape[1] if self.x.ndim == 3 else 1
+
+    def inputs(self, rows: Array | slice, position: int = 0) -> Array:
+        """Return (n_rows, n_in) float64."""
+        part = self.x[rows] if self.x.ndim == 2 else self.x[rows, position]
+        return np.asarray(part, dtype=np.float64)
+
+    def sample_index(self, rows: Array, position: int = 0) -> Array:
+        """Return the index that keys the random stream of each row."""
+        return (rows + self.first_sample) * self.n_positions + position
+
+    def report(self, done: int) -> None:
+        """Tell whoever listens how far the run is."""
+        if self.progress is not None:
+            self.progress(Progress("simulating", done, self.n_samples))
+
+
+class Tally:
+    """Answers and counts of a run; grows with inputs, answers and counts only."""
+
+    def __init__(self, low: Lowered, task: Task) -> None:
+        network, n, steps = low.network, task.n_samples, task.n_steps
+        self._network, self._task, self._low = network, task, low
+        spiking = [p.name for p in network.populations if p.spiking]
+        self.outputs = np.zeros((n, network.output.size))
+        self.predictions = np.zeros(n, np.int64)
+        small = np.int16 if network.output.size < 2**15 else np.int32
+        self.predictions_at = np.full((steps, n), -1, small)
+        self.tied = np.zeros(n, bool)
+        self.decided_at = np.full(n, steps, np.int64)
+        self.spike_counts = {name: np.zeros(n, np.int64) for name in spiking}
+        self.step_counts = {name: np.zeros(steps, np.int64) for name in spiking}
+        self.neuron_counts = {name: np.zeros(network[name].size, np.int64) for name in spiking}
+        self.synaptic_operations = {s.name: np.zeros(n, np.int64) for s in low.synapses}
+        self.fan_out = {s.name: fan_out(s.weight) for s in low.synapses}
+        self.sequence_outputs = np.zeros((n, task.n_positions, network.output.size)) if task.n_positions > 1 else None
+        rec = task.record
+        self._watched = {int(s): i for i, s in enumerate(rec.samples)}
+        self.n_rates = min(rec.rates, n)
+        self.sample_rates = {name: np.zeros((self.n_rates, network[name].size), np.float32) for name in spiking if self.n_rates}
+        shape = (len(rec.samples), task.n_positions * steps)
+        self.potentials = {name: np.full((*shape, network[name].size), np.nan) for name in rec.potentials}
+        self._spikes: dict[str, list[Array]] = {name: [] for name in rec.spikes}
+        self.uniform = {name: bool((counts == counts[0]).all()) for name, counts in self.fan_out.items()}
+        self.spiking_wanted = set(spiking if self.n_rates else ()) | set(rec.spikes)
+
+    def count(self, name: str, rows: Array, position: int, k: int, n: Array) -> None:
+        """Count the spikes ``n`` (n_rows, size) of one step; bursts and signed spikes by magnitude."""
+        size = np.abs(n)
+        per_row = size.sum(axis=1)
+        self.spike_counts[name][rows] += per_row
+        self.step_counts[name][k] += int(per_row.sum())
+        self.neuron_counts[name] += size.sum(axis=0)
+        for s in self._low.synapses:
+            if s.spec.pre == name and self.delivers(s.delay, position):
+                self.synaptic_operations[s.name][rows] += size @ self.fan_out[s.name]
+        self.keep(name, rows, position, k, n)
+
+    def delivers(self, delay: int | None, position: int) -> bool:
+        """Whether spikes of this position arrive anywhere: those of the last input of a sequence have no next one."""
+        return delay is not None or position < self._task.n_positions - 1
+
+    def keep(self, name: str, rows: Array, position: int, k: int, n: Array) -> None:
+        """Keep rates and spikes that were asked for."""
+        if self.n_rates and rows[0] < self.n_rates:
+            wanted = rows < self.n_rates
+            self.sample_rates[name][rows[wanted]] += n[wanted]
+        if name in self._spikes:
+            self._keep_spikes(name, rows, position, k, n)
+
+    def _keep_spikes(self, name: str, rows: Array, position: int, k: int, n: Array) -> None:
+        where, neuron = np.nonzero(n)
+        sample = rows[where]
+        if self._watched:
+            chosen = np.isin(sample, list(self._watched))
+            where, neuron, sample = where[chosen], neuron[chosen], sample[chosen]
+        if len(where):
+            times = np.abs(n[where, neuron])
+            step = np.full(len(where), position * self._task.n_steps + k)
+            table = np.stack([sample + self._task.first_sample, step, neuron], axis=1).astype(np.int64)
+            self._spikes[name].append(np.repeat(table, times, axis=0))
+
+    def watch(self, name: str, rows: Array, position: int, k: int, v: Array) -> None:
+        """Keep the potentials that were asked for, after the reset of the step, in the units of the source network."""
+        if name not in self.potentials:
+            return
+        unit = self._low[name].unit
+        for local, row in enumerate(rows):
+            if int(row) in self._watched:
+                step = position * self._task.n_steps + k
+                self.potentials[name][self._watched[int(row)], step] = v[local] * unit
+
+    def answer(self, rows: Array, position: int, k: int, outputs: Array, answers: Array, tied: Array) -> None:
+        """Keep the answers after relative step ``k``; those of the last step and input of a sequence are final."""
+        last = k == self._task.n_steps - 1
+        if position == self._task.n_positions - 1:
+            self.predictions_at[k, rows] = answers
+            if last:
+                self.outputs[rows], self.predictions[rows], self.tied[rows] = outputs, answers, tied
+        if last and self.sequence_outputs is not None:
+            self.sequence_outputs[rows, position] = outputs
+
+    def decide(self, rows: Array, steps: Array, outputs: Array, answers: Array, tied: Array) -> None:
+        """Fix the answers of samples that were decided after relative step ``steps``, before their window ended."""
+        self.outputs[rows], self.predictions[rows], self.tied[rows] = outputs, answers, tied
+        self.decided_at[rows] = steps + 1
+        later = np.arange(self._task.n_steps)[:, None] > steps
+        self.predictions_at[:, rows] = np.where(later, answers, self.predictions_at[:, rows])
+
+    def recording(self, info: Mapping[str, Any]) -> Recording:
+        """Return the Recording of the run."""
+        network, task = self._network, self._task
+        prefix = (
+            task.n_positions == 1
+            and network.protocol is None
+            and all(encoding(p.encoder).prefix for p in network.populations if p.encoder)
+        )
+        extra = network.protocol.pre_steps if network.protocol else 0
+        for name in self.sample_rates:
+            self.sample_rates[name] /= task.n_steps * task.n_positions
+        spikes = {name: _sorted(parts) for name, parts in self._spikes.items()}
+        return Recording(
+            network_sha256=network.sha256,
+            n_steps=task.n_steps,
+            total_steps=task.n_positions * (task.n_steps + extra) + network.depth - 1,
+            outputs=self.outputs,
+            predictions=self.predictions,
+            predictions_at=self.predictions_at if prefix else None,
+            tied=self.tied,
+            spike_counts=self.spike_counts,
+            step_counts=self.step_counts,
+            neuron_counts=self.neuron_counts,
+            synaptic_operations=self.synaptic_operations,
+            decided_at=self.decided_at,
+            sample_rates=self.sample_rates,
+            potentials=self.potentials,
+            spikes=spikes,
+            sequence_outputs=self.sequence_outputs,
+            info={**info, "network": describe(network), "n_positions": task.n_positions, "seed": task.seed},
+        )
+
+
+def _sorted(parts: list[Array]) -> Array:
+    if not parts:
+        return np.zeros((0, 3), np.int64)
+    table = np.concatenate(parts)
+    return table[np.lexsort((table[:, 2], table[:, 1], table[:, 0]))]
+
+
+def describe(network: SpikingNetwork) -> dict[str, Any]:
+    """Return what counts and energies need to know of a network, as plain values."""
+    return {
+        "populations": [
+            {
+                "name": p.name,
+                "size": p.size,
+                "start": p.start,
+                "reset": p.reset,
+                "encoder": p.encoder,
+                "max_spikes": p.max_spikes,
+                "signed": p.signed,
+            }
+            for p in network.populations
+        ],
+        "projections": [
+            {
+                "pre": j.pre,
+                "post": j.post,
+                "n_pre": int(j.weight.shape[1]),
+                "n_post": int(j.weight.shape[0]),
+                "synapses": int(j.weight.nnz) if hasattr(j.weight, "nnz") else int(np.prod(j.weight.shape)),
+                "delay": j.delay if isinstance(j.delay, str) else int(j.delay),
+            }
+            for j in network.projections
+        ],
+        "depth": network.depth,
+        "input_size": network.input_size,
+        "protocol_steps": network.protocol.pre_steps if network.protocol else 0,
+    }
+
+
+def check_record(record: Record, network: SpikingNetwork, n_samples: int) -> None:
+    """Raise EngineError where ``record`` names populations or samples that do not exist."""
+    names = {p.name for p in network.populations}
+    for what, wanted in (("potentials", record.potentials), ("spikes", record.spikes)):
+        unknown = [w for w in wanted if w not in names]
+        if unknown:
+            raise EngineError(f"record.{what}: no population {unknown[0]!r}; there are {', '.join(sorted(names))}")
+    if record.potentials and not record.samples:
+        raise EngineError("record.potentials needs record.samples: which samples to watch")
+    outside = [s for s in record.samples if not 0 <= s < n_samples]
+    if outside:
+        raise EngineError(f"record.samples: {outside[0]} is not among the {n_samples} samples")
