@@ -9,10 +9,11 @@ Arrays are NumPy; everything else is plain JSON. Populations carry the names "en
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -22,6 +23,7 @@ from neuro.errors import StoreError, nearest
 
 FORMAT, VERSION = "spikeport.comparison", 1
 Array = np.ndarray
+T = TypeVar("T")
 Group = Literal["ann", "ideal", "chip", "native"]
 GROUPS: tuple[Group, ...] = ("ann", "ideal", "chip", "native")
 
@@ -585,30 +587,39 @@ class Comparison:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Save as ``.npz`` (no pickle): JSON with the arrays beside it."""
         arrays: dict[str, Array] = {}
-
-        def put(value: Any) -> Any:
-            if isinstance(value, np.ndarray):
-                name = f"a{len(arrays)}"
-                arrays[name] = value
-                return name
-            if isinstance(value, np.generic):
-                return value.item()
-            raise NotImplementedError(f"{type(value).__name__} cannot be saved")
-
-        header = msgspec.to_builtins(self, enc_hook=put)
-        return archive.save(path, FORMAT, VERSION, {"comparison": header}, arrays)
+        return archive.save(path, FORMAT, VERSION, {"comparison": pack(self, arrays)}, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Comparison:
         """Load what :meth:`save` wrote."""
         header, arrays = archive.load(path, FORMAT, VERSION)
-
-        def get(kind: type, value: Any) -> Any:
-            if kind is np.ndarray:
-                return arrays[value]
-            raise NotImplementedError(kind.__name__)
-
         try:
-            return msgspec.convert(header["comparison"], cls, dec_hook=get)
+            return unpack(cls, header["comparison"], arrays)
         except (KeyError, msgspec.ValidationError) as error:
             raise StoreError(f"{path}: the comparison is incomplete or damaged ({error}); run compare again") from error
+
+
+def pack(value: Any, arrays: dict[str, Array], prefix: str = "a") -> Any:
+    """Return a value of this module as plain JSON; its arrays go into ``arrays`` and their names into the JSON."""
+
+    def put(part: Any) -> Any:
+        if isinstance(part, np.ndarray):
+            name = f"{prefix}{len(arrays)}"
+            arrays[name] = part
+            return name
+        if isinstance(part, np.generic):
+            return part.item()
+        raise NotImplementedError(f"{type(part).__name__} cannot be saved")
+
+    return msgspec.to_builtins(value, enc_hook=put)
+
+
+def unpack(kind: type[T], plain: Any, arrays: Mapping[str, Array]) -> T:
+    """Return the value that :func:`pack` took apart."""
+
+    def get(wanted: type, name: Any) -> Any:
+        if wanted is np.ndarray:
+            return arrays[name]
+        raise NotImplementedError(wanted.__name__)
+
+    return msgspec.convert(plain, kind, dec_hook=get)

@@ -18,7 +18,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Metric:
-    """One number of a row: what it is, its unit, for which task, and its function of (labels, outputs, answers, ann_answers)."""
+    """One number of a row: meaning, unit, task, and its function of (labels, outputs, answers, answers of the ANN)."""
 
     name: str
     meaning: str
@@ -86,7 +86,9 @@ def margins(outputs: Array) -> Array:
 
 
 def calibration_error(labels: Array, outputs: Array, answers: Array, bins: int = 15) -> float:
-    """Return the expected calibration error of the softmax confidence: sum over bins of (n_b / n) |accuracy_b - confidence_b|.
+    """Return the expected calibration error of the softmax confidence.
+
+    sum over bins b of (n_b / n) |accuracy_b - confidence_b|
 
     Source: Guo et al. 2017, ICML, arXiv:1706.04599, equation 3 (bins of equal width).
     """
@@ -106,7 +108,11 @@ def _columns(values: Array) -> Array:
 
 METRICS: dict[str, Metric] = {
     "accuracy": Metric(
-        "accuracy", "share of test samples answered right", "1", "classification", lambda y, o, a, n: accuracy(y, a).value
+        "accuracy",
+        "share of test samples answered right",
+        "1",
+        "classification",
+        lambda y, o, a, n: accuracy(y, a).value,
     ),
     "disagreement": Metric(
         "disagreement",

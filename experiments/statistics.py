@@ -29,8 +29,9 @@ def wilson_bounds(right: Any, n: int, level: float = LEVEL) -> tuple[Array, Arra
     middle = p + z * z / (2 * n)
     half = z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
+    low, high = np.clip((middle - half) / scale, 0, 1), np.clip((middle + half) / scale, 0, 1)
     # The bounds contain p; rounding must not put p = 0 or 1 outside by 1e-17.
-    return p, np.minimum(p, np.clip((middle - half) / scale, 0, 1)), np.maximum(p, np.clip((middle + half) / scale, 0, 1))
+    return p, np.minimum(p, low), np.maximum(p, high)
 
 
 def wilson(right: int, n: int, level: float = LEVEL) -> Range:
@@ -54,7 +55,7 @@ def paired_bootstrap(a: Array, b: Array, seed: int = 0, resamples: int = 10_000,
     """Return mean(b - a) with the percentile interval of the paired bootstrap.
 
     a, b : (n,) values of the same samples (right or wrong, squared errors, ...). Samples are drawn in pairs. Only the
-    values of b - a matter, so a resample is one multinomial draw over its distinct values: exact, and quick where they are few.
+    values of b - a matter, so a resample is one multinomial draw over its distinct values: exact, and quick.
 
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, ch. 13.
     """
@@ -100,7 +101,7 @@ def holm(p: Sequence[float]) -> list[float]:
 def pareto(costs: Array) -> Array:
     """Return (n,) bool, the points that no other point beats.
 
-    costs : (n, k); smaller is better in every column. A point beats another when it is nowhere worse and somewhere better.
+    costs : (n, k); smaller is better in every column. A point beats another when it is nowhere worse and once better.
     """
     costs = np.asarray(costs, dtype=np.float64)
     front = np.ones(len(costs), dtype=bool)

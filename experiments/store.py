@@ -1,4 +1,4 @@
-"""The store: one folder, one JSON and one ``.npz`` a trial, safe against kill, power loss, full disks and second writers.
+"""The store: one folder, one JSON and one ``.npz`` a trial; a kill, a power loss or a full disk leaves no half result.
 
     store.json             format, version
     trials/KEY.json        status, trial, result, provenance, and the name and SHA-256 of its arrays
@@ -6,8 +6,8 @@
     shared/KIND-KEY.npz    shared stages: trained networks, converted networks, deployments
     aside/                 damaged files, kept for inspection
 
-A trial is done when its JSON has been renamed into place; the arrays are on disk before that. Because arrays are named by
-their content, two processes that finish the same trial at the same time leave a record that is whole, whichever wins.
+A trial is done when its JSON has been renamed into place; the arrays are on disk before that. Because arrays are
+named by their content, two processes that finish the same trial together leave a whole record, whichever wins.
 """
 
 from __future__ import annotations
@@ -58,21 +58,29 @@ class TrialResult:
 
 
 class Store:
-    """A folder of results. Opening makes the folder; nothing but drafts is ever overwritten in place."""
+    """A folder of results, made where it does not exist unless ``create`` is False.
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    Raises
+    ------
+    StoreError : the folder cannot be used, or holds a store of another version.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], create: bool = True) -> None:
         self.folder = Path(folder)
         self.trials = self.folder / "trials"
         self.shared_folder = self.folder / "shared"
         self.aside = self.folder / "aside"
         marker = self.folder / "store.json"
+        if not create and not marker.exists():
+            raise StoreError(f"{self.folder}: holds no store (no store.json)")
         try:
             self.trials.mkdir(parents=True, exist_ok=True)
             self.shared_folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise StoreError(f"{self.folder}: cannot be used as a store ({error.strerror}); name another folder") from error
+            why = error.strerror or error
+            raise StoreError(f"{self.folder}: cannot be used as a store ({why}); name another folder") from error
         if not marker.exists():
-            self._write(marker, _encode({"format": FORMAT, "version": VERSION, "id": uuid.uuid4().hex}))
+            self._mark(marker)
         try:
             found = json.loads(marker.read_text())
         except (OSError, ValueError) as error:
@@ -85,7 +93,7 @@ class Store:
         self.id: str = str(found.get("id", ""))
 
     def put(self, result: TrialResult) -> None:
-        """Write a result: arrays first, then the record that makes it count. Replaces an earlier record of the same trial."""
+        """Write a result: arrays first, then the record that makes it count; it replaces an earlier one of the trial."""
         record: dict[str, Any] = {
             "format": FORMAT,
             "version": VERSION,
@@ -122,9 +130,8 @@ class Store:
                 loaded = self._arrays(record)
             except StoreError:
                 return None
-        return TrialResult(
-            key, record["trial"], record["status"], record["result"], loaded, record["provenance"], record["reason"], record["trace"]
-        )
+        given = {name: record[name] for name in ("trial", "status", "result", "provenance", "reason", "trace")}
+        return TrialResult(key=key, arrays=loaded, **given)
 
     def keys(self) -> list[str]:
         """Return the keys of all records, sorted."""
@@ -137,7 +144,9 @@ class Store:
             if result is not None:
                 yield result
 
-    def shared(self, kind: str, key: str, make: Callable[[], T], save: Callable[[T, Path], Any], load: Callable[[Path], T]) -> T:
+    def shared(
+        self, kind: str, key: str, make: Callable[[], T], save: Callable[[T, Path], Any], load: Callable[[Path], T]
+    ) -> T:
         """Return a shared stage: loaded when it is in the store, else made, saved and returned.
 
         A file that cannot be loaded is set aside and made again.
@@ -170,11 +179,12 @@ class Store:
             Path(f"{target}.reason").write_text(reason + "\n")
 
     def clean(self, older_than: float = 3600.0) -> int:
-        """Remove drafts and arrays that no record names and that nobody has touched for ``older_than`` seconds; return how many."""
+        """Remove drafts and arrays without a record, untouched for ``older_than`` seconds; return how many."""
         named = {r["arrays"]["file"] for r in map(self._record, self.keys()) if r is not None and r["arrays"]}
         before, removed = time.time() - older_than, 0
         for path in [*self.trials.iterdir(), *self.shared_folder.iterdir()]:
-            orphan = path.name.endswith(".draft") or (path.parent == self.trials and path.suffix == ".npz" and path.name not in named)
+            unnamed = path.parent == self.trials and path.suffix == ".npz" and path.name not in named
+            orphan = path.name.endswith(".draft") or unnamed
             with contextlib.suppress(FileNotFoundError):
                 if orphan and path.stat().st_mtime < before:
                     path.unlink()
@@ -219,9 +229,22 @@ class Store:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
 
+    def _mark(self, marker: Path) -> None:
+        """Write ``store.json`` unless another process is quicker: a link, unlike a rename, never replaces."""
+        draft = self.folder / f".store.{uuid.uuid4().hex}.draft"
+        self._write(draft, _encode({"format": FORMAT, "version": VERSION, "id": uuid.uuid4().hex}))
+        try:
+            os.link(draft, marker)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            os.replace(draft, marker)
+        draft.unlink(missing_ok=True)
+
     def _write(self, path: Path, data: bytes) -> None:
         try:
             write_atomically(path, data)
+            _sync_folder(path.parent)
         except StoreError as error:
             cause = error.__cause__
             if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -248,6 +271,16 @@ def canonical(value: Any) -> str:
 def key_of(value: Any) -> str:
     """Return the SHA-256 of the canonical JSON of plain values."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a loss of power, where the system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _encode(record: Mapping[str, Any]) -> bytes:

@@ -127,7 +127,8 @@ class Arithmetic:
     threshold_bits: Figure | None = _in("bit")
     accumulator_bits: Figure | None = _in("bit")  # two's complement, of a step's synaptic input
     accumulator_exponent: Figure | None = None  # unit of the accumulator: 2^exponent of the potential
-    potential_bits: Figure | None = _in("bit")  # with sign
+    potential_bits: Figure | None = _in("bit")  # with sign, unless potential_min says otherwise
+    potential_min: Figure | None = None  # lowest potential; None: two's complement
     overflow: Statement | None = _said()  # of the potential: "saturate" or "wrap"
     comparison: Statement | None = _said()  # ">" or ">="
     resets: Statement | None = _said()  # native ones, of "zero", "subtract", "none"

@@ -16,7 +16,8 @@ from converters.mlp import MLP
 from neuro.errors import UnsupportedModelError, nearest
 from neuro.network import SpikingNetwork
 
-from .npz import from_npz
+from .from_npz import from_npz
+from .from_onnx import from_onnx
 from .options import LoadOptions
 
 
@@ -45,6 +46,7 @@ IMPORTERS: dict[str, Importer] = {
     "npz": Importer(
         "npz", from_npz, (".npz",), ("builtins.dict",), "", "saved networks, and arrays W0, b0, W1, b1, ..."
     ),
+    "onnx": Importer("onnx", from_onnx, (".onnx",), ("onnx.onnx_ml_pb2.ModelProto",), "onnx", "ONNX models"),
 }
 
 

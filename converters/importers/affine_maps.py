@@ -172,7 +172,9 @@ class Windows:
         if any(len(part) != axes for part in (self.kernel, self.stride, self.padding, self.dilation)):
             raise ValueError(f"has {len(self.kernel)} spatial axes, its input {tuple(spatial)} has {axes}")
         if min((*self.kernel, *self.stride, *self.dilation)) < 1 or min(min(p) for p in self.padding) < 0:
-            raise ValueError(f"kernel {self.kernel}, stride {self.stride}, padding {self.padding}, dilation {self.dilation}")
+            raise ValueError(
+                f"kernel {self.kernel}, stride {self.stride}, padding {self.padding}, dilation {self.dilation}"
+            )
         sizes = tuple(
             (n + lo + hi - d * (k - 1) - 1) // s + 1
             for n, k, s, (lo, hi), d in zip(spatial, self.kernel, self.stride, self.padding, self.dilation, strict=True)

@@ -41,7 +41,7 @@ def against_source(
             raise SpecError(f"samples have shape {given.shape}, expected (n_samples, {mlp.n_in})")
         x = np.concatenate([x, given.reshape(len(given), -1)])
     source = run(x.reshape(len(x), *shape))
-    values = mlp.activations(x.astype(np.float64))
+    values = mlp.activations(x.astype(mlp.layers[0].weight.dtype))
     differences = {}
     for index, (name, value) in enumerate(zip(tensors, values, strict=True)):
         if name and name in source:

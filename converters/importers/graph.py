@@ -18,14 +18,10 @@ Array = np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class Linear:
-    """y = W x + b along the last axis; weight : (n_out, n_in) array, bias : (n_out,) array or None.
-
-    ``recurrent`` is U of an Elman layer, y_t = W x_t + U relu(y_{t-1}) + b, which must be followed by a ReLU.
-    """
+    """y = W x + b along the last axis; weight : (n_out, n_in) array, bias : (n_out,) array or None."""
 
     weight: Array
     bias: Array | None = None
-    recurrent: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,18 +58,23 @@ class SumPool:
 
 @dataclass(frozen=True)
 class Mean:
-    """Average over axes of a sample (0 is the first after the batch)."""
+    """Average over axes of a sample (0 is the first after the batch); no axes: all but the first (global pooling)."""
 
-    axes: tuple[int, ...]
+    axes: tuple[int, ...] = ()
     keep: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Scale:
-    """y = factor x + shift, both broadcast to the shape of a sample (batch norm, input scaling)."""
+    """y = factor x + shift (batch norm, input scaling).
+
+    Both broadcast to the shape of a sample, a leading batch axis of one aside; with ``axis`` they are (n,)
+    values along that axis.
+    """
 
     factor: Array
     shift: Array
+    axis: int | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Relu:
 
 @dataclass(frozen=True)
 class Reshape:
-    """A new shape of one sample; at most one axis is -1."""
+    """A new shape of one sample; at most one axis is -1, and 0 keeps the axis at that place."""
 
     shape: tuple[int, ...]
 
@@ -196,7 +197,9 @@ class Graph:
     info: Mapping[str, Any] = field(default_factory=dict)
 
 
-def batch_norm(gamma: Array | None, beta: Array | None, mean: Array, variance: Array, epsilon: float) -> Scale:
+def batch_norm(
+    gamma: Array | None, beta: Array | None, mean: Array, variance: Array, epsilon: float, axis: int = 0
+) -> Scale:
     """Return y = gamma (x - mean) / sqrt(variance + epsilon) + beta as one scale and shift per channel.
 
     Source: Ioffe and Szegedy 2015, arXiv:1502.03167, Algorithm 2.
@@ -204,13 +207,7 @@ def batch_norm(gamma: Array | None, beta: Array | None, mean: Array, variance: A
     deviation = np.sqrt(np.asarray(variance, dtype=np.float64) + epsilon)
     factor = (1.0 if gamma is None else np.asarray(gamma, dtype=np.float64)) / deviation
     shift = (0.0 if beta is None else np.asarray(beta, dtype=np.float64)) - np.asarray(mean, dtype=np.float64) * factor
-    return Scale(factor, shift)
-
-
-def per_channel(values: Array, rank: int, axis: int = 0) -> Array:
-    """Return (n_channels,) values shaped to broadcast along ``axis`` of a sample with ``rank`` axes."""
-    array = np.asarray(values)
-    return array.reshape([-1 if i == axis % rank else 1 for i in range(rank)]) if array.ndim else array
+    return Scale(np.broadcast_to(factor, np.shape(deviation)), shift, axis)
 
 
 # What to use instead, by the name that any of the formats gives the operation.

@@ -108,10 +108,12 @@ def _needed(graph: g.Graph) -> list[g.Node]:
 
 def _ends(rest: Sequence[g.Node], name: str, output: str) -> bool:
     """Whether nothing but copies and reshapes lies between the tensor and the output."""
-    return name == output or (
-        all(isinstance(n.op, g.Identity | g.Reshape | g.Flatten | g.Squeeze) for n in rest)
-        and not any(name in n.inputs[1:] for n in rest)
-    )
+    for node in rest:
+        if name in node.inputs:
+            if not isinstance(node.op, g.Identity | g.Reshape | g.Flatten | g.Squeeze):
+                return False
+            name = node.output
+    return name == output
 
 
 class _State:
@@ -119,7 +121,6 @@ class _State:
 
     def __init__(self, layers: list[Dense], tensors: list[str], budget: Budget) -> None:
         self.layers, self.tensors, self.budget = layers, tensors, budget
-        self.pending: dict[str, Any] = {}
 
     def apply(self, node: g.Node, inputs: Sequence[Affine]) -> Affine:
         """Return the value of a node; a ReLU makes a layer."""
@@ -205,8 +206,8 @@ def _affine(op: Any, node: g.Node, inputs: Sequence[Affine], budget: Budget) -> 
         case g.Mean():
             return _mean(op, node, value, budget)
         case g.Scale():
-            _broadcasts(op, value)
-            return scaled(value, np.asarray(op.factor), np.asarray(op.shift))
+            factor = _fitted("factor", op.factor, op.axis, value.shape)
+            return scaled(value, factor, _fitted("shift", op.shift, op.axis, value.shape))
         case g.Reshape() | g.Flatten() | g.Squeeze() | g.Unsqueeze():
             shape = _new_shape(op, value.shape)
             return replace(value, shape=shape)
@@ -271,9 +272,9 @@ def _pooled(
 
 def _mean(op: g.Mean, node: g.Node, value: Affine, budget: Budget) -> Affine:
     rank = len(value.shape)
-    if any(not -rank <= a < rank for a in op.axes) or not op.axes:
+    if any(not -rank <= a < rank for a in op.axes) or (not op.axes and rank < 2):
         raise ValueError(f"averages over axes {op.axes} of shape {value.shape}")
-    axes = {a % rank for a in op.axes}
+    axes = {a % rank for a in op.axes or range(1, rank)}
     kept = tuple(n for i, n in enumerate(value.shape) if i not in axes)
     shape = tuple(1 if i in axes else n for i, n in enumerate(value.shape)) if op.keep else kept
     target = np.arange(math.prod(kept)).reshape([1 if i in axes else n for i, n in enumerate(value.shape)])
@@ -287,16 +288,24 @@ def _mean(op: g.Mean, node: g.Node, value: Affine, budget: Budget) -> Affine:
     return replace(result, shape=shape, channels=np.arange(math.prod(kept)), name=node.name, kind="avgpool")
 
 
-def _broadcasts(op: g.Scale, value: Affine) -> None:
-    for what, array in (("factor", op.factor), ("shift", op.shift)):
-        try:
-            good = np.broadcast_shapes(np.shape(array), value.shape) == value.shape
-        except ValueError:
-            good = False
-        if not good:
-            raise ValueError(f"its {what} of shape {np.shape(array)} does not fit values of shape {value.shape}")
-        if not np.isfinite(array).all():
-            raise ValueError(f"its {what} holds NaN or infinity")
+def _fitted(what: str, array: np.ndarray, axis: int | None, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the factor or shift of a Scale in a form that broadcasts to the shape of a sample."""
+    array = np.asarray(array)
+    if not np.isfinite(array).all():
+        raise ValueError(f"its {what} holds NaN or infinity")
+    rank = len(shape)
+    fitted = array
+    if axis is not None and array.ndim == 1 and -rank <= axis < rank:
+        fitted = array.reshape([-1 if i == axis % rank else 1 for i in range(rank)])
+    elif array.ndim == rank + 1 and array.shape[0] == 1:
+        fitted = array[0]
+    try:
+        good = np.broadcast_shapes(fitted.shape, shape) == shape
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError(f"its {what} of shape {array.shape} does not fit values of shape {shape}")
+    return fitted
 
 
 def _new_shape(op: g.Reshape | g.Flatten | g.Squeeze | g.Unsqueeze, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -318,7 +327,7 @@ def _new_shape(op: g.Reshape | g.Flatten | g.Squeeze | g.Unsqueeze, shape: tuple
             places = {a % total for a in op.axes}
             rest = iter(shape)
             return tuple(1 if i in places else next(rest) for i in range(total))
-    new = list(op.shape)
+    new = [shape[i] if n == 0 and i < rank else n for i, n in enumerate(op.shape)]
     if new.count(-1) == 1:
         known = -math.prod(new)
         if known and size % known == 0:

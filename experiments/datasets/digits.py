@@ -18,7 +18,7 @@ N_TEST = 450
 
 
 def load(data_dir: DataDir = None, seed: int = 0, progress: ProgressCallback | None = None) -> Dataset:
-    """Load the digits; pixel sums 0 to 16 divided by 16; 1,347 training and 450 test images drawn by ``seed``, stratified.
+    """Load the digits; values 0 to 16 divided by 16; 1,347 training and 450 test images drawn by ``seed``, stratified.
 
     Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998,
     doi:10.24432/C50P49 (its test part of 1,797 images).

@@ -55,8 +55,8 @@ def load(
     """Load a user's file.
 
     ``.npz``: arrays ``x`` (n_samples, ...), ``y`` (n_samples,) or (n_samples, n_out), optionally ``x_test``,
-    ``y_test``, ``groups``, ``groups_test`` and ``classes`` (names). ``.csv`` (also ``.csv.gz``; comma, semicolon or tab; header or
-    none): one sample a line; the answer is the column named y, label, target or class, else the last.
+    ``y_test``, ``groups``, ``groups_test`` and ``classes`` (names). ``.csv`` (also ``.csv.gz``; comma, semicolon or
+    tab; header or none): one sample a line; the answer is the column named y, label, target or class, else the last.
     Whole numbers are class indexes as they stand; text labels are numbered in alphabetical order.
 
     Raises

@@ -13,7 +13,7 @@ import numpy as np
 from .. import neurons as rules
 from ..encoding import spike_train
 from ..network import Weight
-from ..readout import Reader
+from ..readout import Reader, decided
 from .lowering import Lowered
 from .task import Tally, Task
 
@@ -56,6 +56,7 @@ def _window(
     sent: dict[str, list[Array]] = {p.name: [] for p in low.neurons}
     out = low.neurons[-1]
     reader = Reader(task.readout, out.v_init, out.unit, out.theta, task.n_steps, n)
+    alive = np.ones(n, bool)  # samples that no early exit has decided; what they ran up to then counts
     for t in range(task.n_steps + depth - 1):
         for p in low.neurons:
             k = t - p.start
@@ -81,14 +82,18 @@ def _window(
                             drive = drive + deliver(s.weight, sent[source.name][step])
                 fired = rules.step(p.spec, states[p.name], drive, p.theta, p.floor, p.ceiling)
             sent[p.name].append(fired)
-            if p.spec.spiking:
-                tally.count(p.name, rows, position, k, fired)
-            tally.watch(p.name, rows, position, k, states[p.name].v)
+            if p.spec.spiking and alive.any():
+                tally.count(p.name, rows[alive], position, k, fired[alive])
+            tally.watch(p.name, rows[alive], position, k, states[p.name].v[alive])
         k = t - out.start
         if 0 <= k < task.n_steps:
             spikes = sent[out.name][-1] if out.spec.reset is not None else None
             outputs, answers, tied = reader.read(slice(None), k, states[out.name].v, spikes)
-            tally.answer(rows, position, k, outputs, answers, tied)
+            tally.answer(rows[alive], position, k, outputs[alive], answers[alive], tied[alive])
+            if task.early_exit is not None and k + 1 >= task.early_exit.min_steps:
+                now = alive & decided(outputs, task.early_exit)
+                tally.decide(rows[now], np.full(now.sum(), k), outputs[now], answers[now], tied[now])
+                alive &= ~now
     return sent
 
 

@@ -1,0 +1,533 @@
+"""Drawings of plain rows as Vega-Altair charts; the only file that imports altair.
+
+Nothing here knows a comparison: every function takes lists of plain rows (dicts whose field names carry the
+unit, SI throughout) and returns a Vega-Lite specification with its data inside. One specification serves the
+interactive page, the notebook and the SVG, PNG and PDF figures. Colours are literal and light; the page's style
+sheet maps each of them to its dark or printed counterpart, so that a change of theme draws nothing again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+Rows = Sequence[Mapping[str, Any]]
+Spec = dict[str, Any]
+
+# Okabe and Ito 2008, "Color Universal Design"; the grey is dark enough to be seen on white (contrast 5.1).
+GROUP_COLOURS = {"ANN": "#6E6E6E", "ideal": "#0072B2", "chip": "#D55E00", "native reset": "#D55E00"}
+NATIVE = "#F2A477"  # vermilion, lighter: where dashes cannot tell the native row from the chip row
+COMPONENT_COLOURS = ("#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#F0E442", "#7F6A4D")
+PART_COLOURS = {"inherited": "#7F6A4D", "clipping": "#CC79A7", "quantisation": "#56B4E9", "unevenness": "#E69F00"}
+TEXT, MUTED, GRID, PAPER = "#1F2328", "#57606A", "#D8DEE4", "#FFFFFF"
+DARK = {
+    "#6E6E6E": "#A9AFB6",
+    "#0072B2": "#4AA8E8",
+    "#D55E00": "#FF8A3D",
+    "#009E73": "#2CC79A",
+    "#E69F00": "#F2B33A",
+    "#56B4E9": "#A5DAF8",
+    "#CC79A7": "#E3A3C6",
+    "#F0E442": "#F3EA78",
+    "#7F6A4D": "#BFA98A",
+    "#F2A477": "#8F4A1C",
+    TEXT: "#E6EDF3",
+    MUTED: "#A0A9B3",
+    GRID: "#333A42",
+    PAPER: "#15191E",
+}
+DASHES = {"ANN": [2, 0], "ideal": [1, 0], "chip": [1, 0], "native reset": [5, 3]}
+
+# Labels of axes: shares as percentages, joules and seconds with SI prefixes.
+PERCENT = "format(datum.value * 100, '.4~g') + ' %'"
+PREFIXED = "replace(format(datum.value, '.3~s'), /([a-zµ]?)$/i, ' $1') + '{unit}'"
+
+CONFIG = {
+    "aria": False,
+    "background": None,
+    "font": "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', Arial, sans-serif",
+    "view": {"stroke": None},
+    "axis": {
+        "domainColor": MUTED,
+        "tickColor": MUTED,
+        "gridColor": GRID,
+        "labelColor": TEXT,
+        "titleColor": TEXT,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "labelFlush": False,
+        "labelLimit": 190,
+    },
+    "axisX": {"grid": False, "titlePadding": 8},
+    "axisY": {"titleAngle": 0, "titleAlign": "left", "titleBaseline": "bottom", "titleX": 0, "titleY": -8, "domain": False},
+    "legend": {
+        "labelColor": TEXT,
+        "titleColor": TEXT,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "orient": "top",
+        "labelLimit": 260,
+    },
+    "text": {"color": TEXT, "fontSize": 12},
+}
+
+
+def steps(curves: Rows, reference: Rows, faint: Rows, labels: Rows, domain: tuple[float, float], right: int) -> Spec:
+    """Draw accuracy after every step: lines with bands, the ANN's line across, further runs faint behind.
+
+    curves : group, label, step, accuracy, low, high, disagreement, latency_steps; reference : group, accuracy;
+    faint : label, group, step, accuracy; labels : group, step, accuracy (where to write the group's name);
+    domain : of the accuracy axis; right : pixels left free for the names.
+    """
+    x = alt.X("step:Q", title="time steps", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False, zero=False))
+    y = alt.Y(
+        "accuracy:Q",
+        title="accuracy",
+        scale=alt.Scale(domain=list(domain), nice=False),
+        axis=alt.Axis(labelExpr=PERCENT, tickCount=6),
+    )
+    colour = _group_colour(legend=False)
+    dash = _group_dash()
+    line = alt.Chart(alt.NamedData("data"))
+    layers = [
+        alt.Chart(alt.NamedData("faint")).mark_line(strokeWidth=1, opacity=0.3).encode(x, y, colour, detail="label:N"),
+        line.mark_area(opacity=0.14).encode(x, alt.Y("low:Q"), alt.Y2("high:Q"), colour),
+        alt.Chart(alt.NamedData("reference")).mark_rule(strokeWidth=1.5).encode(y, colour),
+        line.mark_line(strokeWidth=2.5).encode(x, y, colour, dash),
+        line.mark_point(filled=True, size=45, opacity=1).encode(
+            x,
+            y,
+            colour,
+            tooltip=[
+                alt.Tooltip("label:N", title="run"),
+                alt.Tooltip("step:Q", title="steps"),
+                alt.Tooltip("latency_steps:Q", title="steps until the answer"),
+                alt.Tooltip("accuracy:Q", format=".2%"),
+                alt.Tooltip("low:Q", title="95 % low", format=".2%"),
+                alt.Tooltip("high:Q", title="95 % high", format=".2%"),
+                alt.Tooltip("disagreement:Q", title="differs from ANN", format=".2%"),
+            ],
+        ),
+        alt.Chart(alt.NamedData("labels"))
+        .mark_text(align="left", dx=9, fontWeight="bold", clip=False)
+        .encode(x, y, text="text:N", color=colour),
+    ]
+    return _spec(
+        alt.layer(*layers), {"data": curves, "reference": reference, "faint": faint, "labels": labels}, 320, {"right": right}
+    )
+
+
+def tradeoff(points: Rows, front: Rows, references: Rows, x: str, x_title: str, unit: str, domain: tuple[float, float]) -> Spec:
+    """Draw accuracy against a cost on a logarithmic axis, with intervals both ways and the Pareto front.
+
+    points : label, group, x (field ``x``), x_low, x_high, accuracy, low, high, name ("" or what to write beside it);
+    front : x, accuracy in order of x; references : label, group, x, accuracy, name.
+    """
+    scale = alt.Scale(type="log", nice=True)
+    label = PREFIXED.replace("{unit}", unit)
+    # Few labels, and on the decades where there are several: neighbours would run into each other on a narrow screen.
+    axis_x = alt.X(f"{x}:Q", title=x_title, scale=scale, axis=alt.Axis(labelExpr=label, tickCount=4, labelOverlap=True))
+    axis_y = alt.Y(
+        "accuracy:Q",
+        title="accuracy",
+        scale=alt.Scale(domain=list(domain), nice=False),
+        axis=alt.Axis(labelExpr=PERCENT, tickCount=6),
+    )
+    colour = _group_colour(legend=True)
+    tooltip = [
+        alt.Tooltip("label:N", title="run"),
+        alt.Tooltip("accuracy:Q", format=".2%"),
+        alt.Tooltip("low:Q", title="95 % low", format=".2%"),
+        alt.Tooltip("high:Q", title="95 % high", format=".2%"),
+        alt.Tooltip(f"{x}:Q", title=x_title, format=".3s"),
+    ]
+    shape = alt.Shape(
+        "group:N", scale=alt.Scale(domain=list(GROUP_COLOURS), range=["diamond", "circle", "circle", "triangle-up"]), legend=None
+    )
+    cloud = alt.Chart(alt.NamedData("data"))
+    beside = alt.Chart(alt.NamedData("references"))
+    crowded = len(points) > 24
+    layers = [
+        alt.Chart(alt.NamedData("front")).mark_line(color=MUTED, strokeWidth=1.5, interpolate="step-after").encode(axis_x, axis_y),
+        cloud.mark_rule(opacity=0.12 if crowded else 0.5).encode(axis_x, alt.Y("low:Q"), alt.Y2("high:Q"), color=colour),
+        cloud.mark_rule(opacity=0.12 if crowded else 0.5).encode(
+            alt.X(f"{x}_low:Q"), alt.X2(f"{x}_high:Q"), axis_y, color=colour
+        ),
+        beside.mark_point(filled=True, size=70, opacity=1).encode(axis_x, axis_y, shape, color=colour, tooltip=tooltip[:2] + tooltip[4:]),
+        cloud.mark_point(filled=True, size=70, opacity=0.75 if crowded else 1).encode(
+            axis_x, axis_y, shape, color=colour, tooltip=tooltip
+        ),
+        # Names are not colour-coded data: one neutral ink, beside their point.
+        cloud.mark_text(align="right", dx=-8, dy=-9).encode(axis_x, axis_y, text="name:N"),
+        beside.mark_text(align="left", dx=8, dy=-9, color=MUTED).encode(axis_x, axis_y, text="name:N"),
+    ]
+    return _spec(alt.layer(*layers), {"data": points, "front": front, "references": references}, 320)
+
+
+def stacked(parts: Rows, totals: Rows, components: Sequence[str], x_title: str, unit: str) -> Spec:
+    """Draw one bar a run, stacked by component from zero, with the low and high of the total as a whisker.
+
+    parts : label, component, order, energy_J, low_J, high_J, share; totals : label, energy_J, low_J, high_J.
+    """
+    order = _labels(parts)
+    y = alt.Y("label:N", sort=order, title=None, axis=alt.Axis(labelLimit=230, ticks=False))
+    label = PREFIXED.replace("{unit}", unit)
+    x = alt.X("energy_J:Q", title=x_title, stack="zero", axis=alt.Axis(labelExpr=label, grid=True, tickCount=5))
+    colour = alt.Color(
+        "component:N",
+        scale=alt.Scale(domain=list(components), range=[COMPONENT_COLOURS[k % 6] for k in range(len(components))]),
+        legend=alt.Legend(title=None, columns=2, symbolType="square"),
+        sort=list(components),
+    )
+    tooltip = [
+        alt.Tooltip("label:N", title="run"),
+        alt.Tooltip("component:N"),
+        alt.Tooltip("energy_J:Q", title="energy [J]", format=".3s"),
+        alt.Tooltip("low_J:Q", title="low [J]", format=".3s"),
+        alt.Tooltip("high_J:Q", title="high [J]", format=".3s"),
+        alt.Tooltip("share:Q", title="share of the total", format=".1%"),
+    ]
+    bars = (
+        alt.Chart(alt.NamedData("data"))
+        .mark_bar(size=20, stroke=PAPER, strokeWidth=1)
+        .encode(x, y, colour, order=alt.Order("order:Q"), tooltip=tooltip)
+    )
+    total = alt.Chart(alt.NamedData("totals"))
+    whisker = total.mark_rule(color=TEXT, strokeWidth=1.5).encode(alt.X("low_J:Q"), alt.X2("high_J:Q"), y)
+    ends = [total.mark_tick(color=TEXT, thickness=1.5, size=9).encode(alt.X(f"{end}:Q"), y) for end in ("low_J", "high_J")]
+    return _spec(alt.layer(bars, whisker, *ends), {"data": parts, "totals": totals}, {"step": 34})
+
+
+def dots(rows: Rows, field: str, x_title: str, unit: str, log: bool) -> Spec:
+    """Draw one value with its bounds a line: a dot and a whisker, coloured by group.
+
+    rows : label, group, ``field``, low, high, text; bars from zero are left to linear axes, a logarithmic axis has none.
+    """
+    y = alt.Y("label:N", sort=_labels(rows), title=None, axis=alt.Axis(labelLimit=230, ticks=False, grid=True))
+    scale = alt.Scale(type="log") if log else alt.Scale(zero=True)
+    label = PREFIXED.replace("{unit}", unit)
+    x = alt.X(
+        f"{field}:Q", title=x_title, scale=scale, axis=alt.Axis(labelExpr=label, grid=True, tickCount=4, labelOverlap=True)
+    )
+    colour = _group_colour(legend=False)
+    base = alt.Chart(alt.NamedData("data"))
+    tooltip = [
+        alt.Tooltip("label:N", title="run"),
+        alt.Tooltip(f"{field}:Q", title=x_title, format=".3s"),
+        alt.Tooltip("low:Q", format=".3s"),
+        alt.Tooltip("high:Q", format=".3s"),
+    ]
+    layers = [
+        base.mark_rule(strokeWidth=3, opacity=0.45).encode(alt.X("low:Q"), alt.X2("high:Q"), y, color=colour),
+        base.mark_point(filled=True, size=80, opacity=1).encode(x, y, color=colour, tooltip=tooltip),
+        base.mark_text(align="left", dx=8, dy=-8).encode(x, y, text="text:N"),
+    ]
+    return _spec(alt.layer(*layers), {"data": rows}, {"step": 32}, {"right": 60})
+
+
+def break_even(line: Rows, rules: Rows, marks: Rows) -> Spec:
+    """Draw the chip's energy against its synaptic operations, with the ANN's energies across.
+
+    line : synaptic_operations, energy_J, low_J, high_J; rules : label, energy_J; marks : label, synaptic_operations, energy_J.
+    """
+    label = PREFIXED.replace("{unit}", "J")
+    x = alt.X(
+        "synaptic_operations:Q",
+        title="synaptic operations per inference (log)",
+        scale=alt.Scale(type="log", nice=False),
+        axis=alt.Axis(labelExpr=PREFIXED.replace("{unit}", ""), tickCount=4, labelOverlap=True),
+    )
+    y = alt.Y(
+        "energy_J:Q",
+        title="energy per inference (log)",
+        scale=alt.Scale(type="log"),
+        axis=alt.Axis(labelExpr=label, tickCount=4, labelOverlap=True),
+    )
+    base = alt.Chart(alt.NamedData("data"))
+    mark = alt.Chart(alt.NamedData("marks"))
+    colour = GROUP_COLOURS["chip"]
+    tooltip = [
+        alt.Tooltip("label:N"),
+        alt.Tooltip("synaptic_operations:Q", title="synaptic operations", format=",.0f"),
+        alt.Tooltip("energy_J:Q", title="energy [J]", format=".3s"),
+    ]
+    rule = alt.Chart(alt.NamedData("rules"))
+    layers = [
+        base.mark_area(opacity=0.14, color=colour).encode(x, alt.Y("low_J:Q"), alt.Y2("high_J:Q")),
+        base.mark_line(strokeWidth=2.5, color=colour).encode(x, y),
+        rule.mark_rule(color=GROUP_COLOURS["ANN"], strokeWidth=1.5).encode(y),
+        rule.mark_text(align="left", dx=4, dy=-7, color=MUTED).encode(y, x=alt.value(0), text="label:N"),
+        mark.mark_point(filled=True, size=90, color=colour, opacity=1).encode(x, y, tooltip=tooltip),
+        mark.mark_text(align="right", dx=-8, dy=-10).encode(x, y, text="label:N"),
+    ]
+    return _spec(alt.layer(*layers), {"data": line, "rules": rules, "marks": marks}, 300)
+
+
+def bars(
+    rows: Rows, field: str, x_title: str, unit: str, series: Mapping[str, str], order: Sequence[str], percent: bool = False
+) -> Spec:
+    """Draw grouped horizontal bars from zero: one group a layer, one bar a series, its number at its end.
+
+    rows : label, series, ``field``, text; series : {name: colour}; order : of the labels.
+    """
+    names = [name for name in series if any(row["series"] == name for row in rows)]
+    label = PERCENT if percent else PREFIXED.replace("{unit}", unit)
+    x = alt.X(f"{field}:Q", title=x_title, axis=alt.Axis(labelExpr=label, grid=True, tickCount=5, labelOverlap=True))
+    y = alt.Y("label:N", sort=list(order), title=None, axis=alt.Axis(ticks=False), scale=alt.Scale(paddingInner=0.25))
+    colour = alt.Color(
+        "series:N",
+        scale=alt.Scale(domain=names, range=[series[name] for name in names]),
+        legend=None if len(names) < 2 else alt.Legend(title=None, columns=2, symbolType="square"),
+        sort=names,
+    )
+    base = alt.Chart(alt.NamedData("data")).encode(x, y, yOffset=alt.YOffset("series:N", sort=names))
+    tooltip = [alt.Tooltip("label:N"), alt.Tooltip("series:N"), alt.Tooltip("text:N", title=x_title)]
+    drawn = alt.layer(
+        base.mark_bar().encode(colour, tooltip=tooltip),
+        base.mark_text(align="left", dx=4, fontSize=11).encode(text="text:N"),
+    )
+    return _spec(drawn, {"data": rows}, {"step": 17, "for": "offset"}, {"right": 44})
+
+
+def density(cells: Rows, diagonal: Rows, x_title: str, y_title: str, colour: str) -> Spec:
+    """Draw a two-dimensional histogram, darker where there are more pairs (logarithmic), and the line of equality.
+
+    cells : x_low, x_high, y_low, y_high, pairs; diagonal : x, y.
+    """
+    largest = max(row["pairs"] for row in cells)
+    x = alt.X("x_low:Q", title=x_title, scale=alt.Scale(nice=False, zero=True), axis=alt.Axis(tickCount=6))
+    y = alt.Y("y_low:Q", title=y_title, scale=alt.Scale(nice=False, zero=True), axis=alt.Axis(tickCount=6, grid=False))
+    shade = alt.Opacity("pairs:Q", scale=alt.Scale(type="log", domain=[1, max(largest, 2)], range=[0.12, 1]), legend=None)
+    rect = (
+        alt.Chart(alt.NamedData("data"))
+        .mark_rect(color=colour)
+        .encode(
+            x,
+            y,
+            alt.X2("x_high:Q"),
+            alt.Y2("y_high:Q"),
+            shade,
+            tooltip=[
+                alt.Tooltip("x_low:Q", title="activation from", format=".3f"),
+                alt.Tooltip("y_low:Q", title="rate from", format=".3f"),
+                alt.Tooltip("pairs:Q", title="pairs", format=","),
+            ],
+        )
+    )
+    line = alt.Chart(alt.NamedData("diagonal")).mark_line(color=TEXT, strokeWidth=1, strokeDash=[4, 3]).encode(x="x:Q", y="y:Q")
+    return _spec(alt.layer(rect, line), {"data": cells, "diagonal": diagonal}, 280)
+
+
+def histogram(bins: Rows, marks: Rows, x_title: str, y_title: str, colour: str, mark_colour: str, log: bool = False) -> Spec:
+    """Draw a histogram with a rule for every value of ``marks``.
+
+    bins : low, high, count; marks : value, label.
+    """
+    scale = alt.Scale(type="symlog", constant=1) if log else alt.Scale(zero=True)
+    x = alt.X("low:Q", title=x_title, scale=alt.Scale(nice=False), axis=alt.Axis(tickCount=6))
+    y = alt.Y("count:Q", title=y_title, scale=scale, axis=alt.Axis(tickCount=5, format="~s"))
+    bars_ = (
+        alt.Chart(alt.NamedData("data"))
+        .mark_bar(color=colour, binSpacing=0, stroke=PAPER, strokeWidth=0.5)
+        .encode(
+            x,
+            alt.X2("high:Q"),
+            y,
+            tooltip=[
+                alt.Tooltip("low:Q", title="from", format=".4g"),
+                alt.Tooltip("high:Q", title="to", format=".4g"),
+                alt.Tooltip("count:Q", format=","),
+            ],
+        )
+    )
+    opacity = 0.8 if len(marks) <= 8 else max(0.08, 12 / len(marks))
+    rules = (
+        alt.Chart(alt.NamedData("marks"))
+        .mark_rule(color=mark_colour, strokeWidth=1.5, opacity=opacity)
+        .encode(alt.X("value:Q"), tooltip=[alt.Tooltip("label:N", title=" "), alt.Tooltip("value:Q", format=".4g")])
+    )
+    return _spec(alt.layer(bars_, rules), {"data": bins, "marks": marks}, 220)
+
+
+def matrix(cells: Rows, order: Sequence[str], x_title: str, y_title: str, colour: str, numbers: bool) -> Spec:
+    """Draw a table of counts; off the diagonal the shade follows the count, the diagonal stays plain.
+
+    cells : row, column, count, share, shade (0 on the diagonal).
+    """
+    y = alt.Y("row:N", sort=list(order), title=y_title, axis=alt.Axis(ticks=False, labelOverlap=True))
+    x = alt.X("column:N", sort=list(order), title=x_title, axis=alt.Axis(ticks=False, labelAngle=0, labelOverlap=True))
+    largest = max([row["shade"] for row in cells] + [1])
+    base = alt.Chart(alt.NamedData("data")).encode(x, y)
+    layers: list[Any] = [
+        base.mark_rect(color=colour, stroke=GRID, strokeWidth=1).encode(
+            fillOpacity=alt.FillOpacity("shade:Q", scale=alt.Scale(type="sqrt", domain=[0, largest], range=[0, 0.55]), legend=None),
+            tooltip=[
+                alt.Tooltip("row:N", title=y_title),
+                alt.Tooltip("column:N", title=x_title),
+                alt.Tooltip("count:Q", format=","),
+                alt.Tooltip("share:Q", title="share of its row", format=".1%"),
+            ],
+        )
+    ]
+    if numbers:
+        layers.append(base.mark_text(fontSize=11).encode(text="text:N"))
+    return _spec(alt.layer(*layers), {"data": cells}, 320)
+
+
+def classes(rows: Rows, order: Sequence[str], y_title: str, domain: tuple[float, float]) -> Spec:
+    """Draw accuracy with its interval for every class, one dot a network.
+
+    rows : label, group, accuracy, low, high, samples.
+    """
+    names = [name for name in GROUP_COLOURS if any(row["group"] == name for row in rows)]
+    x = alt.X("label:N", sort=list(order), title=y_title, axis=alt.Axis(labelAngle=0, labelOverlap=True))
+    y = alt.Y(
+        "accuracy:Q",
+        title="accuracy",
+        scale=alt.Scale(domain=list(domain), nice=False),
+        axis=alt.Axis(labelExpr=PERCENT, tickCount=6),
+    )
+    colour = _group_colour(legend=True, names=names)
+    base = alt.Chart(alt.NamedData("data")).encode(x, xOffset=alt.XOffset("group:N", sort=names, scale=alt.Scale(padding=0.5)))
+    layers = [
+        base.mark_rule(strokeWidth=2, opacity=0.45).encode(alt.Y("low:Q"), alt.Y2("high:Q"), color=colour),
+        base.mark_point(filled=True, size=50, opacity=1).encode(
+            y,
+            color=colour,
+            tooltip=[
+                alt.Tooltip("label:N", title="class"),
+                alt.Tooltip("group:N", title="network"),
+                alt.Tooltip("samples:Q", title="test samples"),
+                alt.Tooltip("accuracy:Q", format=".1%"),
+                alt.Tooltip("low:Q", title="95 % low", format=".1%"),
+                alt.Tooltip("high:Q", title="95 % high", format=".1%"),
+            ],
+        ),
+    ]
+    return _spec(alt.layer(*layers), {"data": rows}, 280)
+
+
+def lines(rows: Rows, field: str, x_title: str, y_title: str, rules: Rows, series_title: str) -> Spec:
+    """Draw one line a series over time steps, with rules across at ``rules``.
+
+    rows : step, series, ``field``; rules : value, label.
+    """
+    names = _labels(rows, "series")
+    colours = [*COMPONENT_COLOURS[:4], "#0072B2", "#7F6A4D"]
+    x = alt.X("step:Q", title=x_title, axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(zero=False, nice=False))
+    y = alt.Y(f"{field}:Q", title=y_title, axis=alt.Axis(tickCount=5, format="~s"))
+    colour = alt.Color(
+        "series:N",
+        sort=names,
+        scale=alt.Scale(domain=names, range=[colours[k % len(colours)] for k in range(len(names))]),
+        legend=alt.Legend(title=series_title, columns=5) if len(names) <= 10 else None,
+    )
+    base = alt.Chart(alt.NamedData("data"))
+    layers = [
+        base.mark_line(strokeWidth=1.8, point=alt.OverlayMarkDef(size=22)).encode(
+            x, y, colour, tooltip=[alt.Tooltip("series:N", title=series_title), alt.Tooltip("step:Q"), alt.Tooltip(f"{field}:Q", format=".4g")]
+        ),
+        alt.Chart(alt.NamedData("rules")).mark_rule(color=TEXT, strokeDash=[4, 3]).encode(y=alt.Y("value:Q")),
+    ]
+    return _spec(alt.layer(*layers), {"data": rows, "rules": rules}, 220)
+
+
+def raster(points: Rows, windows: Rows, order: Sequence[str]) -> Spec:
+    """Draw the spikes of one sample: a tick a spike, a band a population, its window shaded.
+
+    points : step, neuron, population, y; windows : population, first, last, y_low, y_high.
+    """
+    x = alt.X("step:Q", title="chip step", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False, zero=True))
+    y = alt.Y("y:Q", title="neuron", axis=alt.Axis(labels=False, ticks=False, grid=False), scale=alt.Scale(nice=False, reverse=True))
+    shade = alt.Chart(alt.NamedData("windows"))
+    layers = [
+        shade.mark_rect(color=GRID, opacity=0.45).encode(alt.X("first:Q"), alt.X2("last:Q"), alt.Y("y_low:Q"), alt.Y2("y_high:Q")),
+        alt.Chart(alt.NamedData("data"))
+        .mark_square(size=9, color=GROUP_COLOURS["chip"], opacity=0.9)
+        .encode(x, y, tooltip=[alt.Tooltip("population:N"), alt.Tooltip("neuron:Q"), alt.Tooltip("step:Q")]),
+        shade.mark_text(align="left", baseline="top", dx=4, dy=4).encode(alt.X("first:Q"), alt.Y("y_low:Q"), text="population:N"),
+    ]
+    return _spec(alt.layer(*layers), {"data": points, "windows": windows}, 300)
+
+
+def floor_plan(cores: Rows, tiles: Rows, width: int, height: int, traffic: bool) -> Spec:
+    """Draw the used cores on the mesh: shade is use, the dot's area is traffic.
+
+    cores : x_low, x_high, y_low, y_high, core, populations, neurons, use, traffic, name; tiles : x_low, x_high, y_low, y_high.
+    """
+    x = alt.X("x_low:Q", axis=None, scale=alt.Scale(domain=[0, width], nice=False))
+    y = alt.Y("y_low:Q", axis=None, scale=alt.Scale(domain=[0, height], nice=False, reverse=True))
+    used = alt.Chart(alt.NamedData("data"))
+    tooltip = [
+        alt.Tooltip("core:N"),
+        alt.Tooltip("populations:N"),
+        alt.Tooltip("neurons:Q", format=","),
+        alt.Tooltip("use:Q", title="fullest resource", format=".1%"),
+    ]
+    if traffic:
+        tooltip.append(alt.Tooltip("traffic:Q", title="spikes sent per inference", format=",.1f"))
+    layers = [
+        alt.Chart(alt.NamedData("tiles"))
+        .mark_rect(fillOpacity=0, stroke=GRID, strokeWidth=1)
+        .encode(x, y, alt.X2("x_high:Q"), alt.Y2("y_high:Q")),
+        used.mark_rect(color=GROUP_COLOURS["chip"], stroke=MUTED, strokeWidth=0.5).encode(
+            x,
+            y,
+            alt.X2("x_high:Q"),
+            alt.Y2("y_high:Q"),
+            fillOpacity=alt.FillOpacity("use:Q", scale=alt.Scale(domain=[0, 1], range=[0.1, 0.85]), legend=None),
+            tooltip=tooltip,
+        ),
+    ]
+    if traffic:
+        layers.append(
+            used.mark_circle(color=TEXT, opacity=0.85).encode(
+                alt.X("x:Q"),
+                alt.Y("y:Q"),
+                size=alt.Size("traffic:Q", scale=alt.Scale(range=[4, 260], zero=True), legend=None),
+                tooltip=tooltip,
+            )
+        )
+    return _spec(alt.layer(*layers), {"data": cores, "tiles": tiles}, max(90, 52 * height))
+
+
+def balance(rows: Rows, order: Sequence[str]) -> Spec:
+    """Draw the share of each class in the training and the test set. rows : label, series, share, text."""
+    return bars(rows, "share", "share of the set", "", {"train": "#7F6A4D", "test": "#56B4E9"}, order, percent=True)
+
+
+def static(spec: Spec, width: int = 640) -> Spec:
+    """Return the specification at a fixed width and on white, for SVG, PNG and PDF."""
+    return {**spec, "width": width, "background": PAPER, "config": {**spec["config"], "background": PAPER}}
+
+
+def _group_colour(legend: bool, names: Sequence[str] = tuple(GROUP_COLOURS)) -> alt.Color:
+    return alt.Color(
+        "group:N",
+        scale=alt.Scale(domain=list(names), range=[GROUP_COLOURS[name] for name in names]),
+        legend=alt.Legend(title=None, symbolType="circle", columns=4) if legend else None,
+    )
+
+
+def _group_dash() -> alt.StrokeDash:
+    return alt.StrokeDash("group:N", scale=alt.Scale(domain=list(DASHES), range=list(DASHES.values())), legend=None)
+
+
+def _labels(rows: Rows, field: str = "label") -> list[str]:
+    return list(dict.fromkeys(row[field] for row in rows))
+
+
+def _spec(
+    chart: alt.LayerChart, datasets: Mapping[str, Rows], height: int | Mapping[str, Any], padding: Mapping[str, int] | None = None
+) -> Spec:
+    """Finish a chart: fill the width of its container, put its rows and the look inside."""
+    chart = chart.properties(width="container", height=height if isinstance(height, int) else alt.Step(**height))
+    chart = chart.properties(padding={"left": 5, "top": 5, "right": 5, "bottom": 5, **(padding or {})})
+    spec: Spec = chart.to_dict()
+    spec["config"] = CONFIG
+    spec["datasets"] = {name: [dict(row) for row in rows] for name, rows in datasets.items()}
+    return spec

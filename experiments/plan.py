@@ -1,0 +1,227 @@
+"""What a config will do, before it does it: its trials, what contradicts, and an estimate of time and memory."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from neuro.chip import list_chips, load_chip
+from neuro.encoding import ENCODINGS
+from neuro.engines import ENGINES
+from neuro.errors import SpecError, SpikeportError, nearest, problems
+from neuro.readout import READOUTS
+
+from .config import DataSettings, DeploySettings, Experiment, ModelSettings, Trial
+from .datasets import Dataset, load_dataset
+from .datasets.base import sha256_file
+from .datasets.fetch import VARIABLE
+from .stages import stages_of
+from .store import Store
+
+MEGABYTE = 1 << 20
+T = TypeVar("T", DataSettings, ModelSettings, DeploySettings)
+
+# Rates of one core of a small server, for an estimate before anything has been measured.
+FLOP_RATE = 2e10  # training and multiplication [1/s]
+SYNAPSE_RATE = 3e9  # synaptic operations an engine delivers [1/s]
+NEURON_RATE = 4e8  # neuron updates an engine makes [1/s]
+ACTIVITY = 0.15  # spikes a neuron and step
+OVERHEAD = 0.3  # of a trial [s]
+PROCESS_MEMORY = 400 * MEGABYTE  # of an idle worker: Python, numba, Brian2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The trials of a config, those without a result in the store, and what they will take.
+
+    stages : {kind: shared stages that must be made}.
+    seconds : in one process; memory : [byte] of one process. An estimate from rates of a typical core, within a factor of
+        three or so; ``measured`` says that the store held trials of this experiment to correct it by.
+    """
+
+    trials: tuple[Trial, ...]
+    missing: tuple[Trial, ...]
+    stages: Mapping[str, int]
+    seconds: float
+    memory: float
+    measured: bool
+
+
+def plan(experiment: Experiment, folder: str | os.PathLike[str] | None = None, data_dir: str = "") -> Plan:
+    """Return what a run would do; nothing is run or written (a data set may be downloaded).
+
+    Raises
+    ------
+    SpecError : contradictory settings, unknown names and missing files, all at once.
+    """
+    experiment = resolved(experiment, data_dir)
+    store = Store(folder) if folder is not None and (Path(folder) / "store.json").exists() else None
+    missing = [t for t in experiment.trials if store is None or store.status(t.key) not in ("done", "skipped")]
+    sizes = {d: _size(load_dataset(d.name, data_dir or None, d.split_seed, d.options or None), d) for d in experiment.data}
+    made: dict[str, dict[str, float]] = {}
+    for trial in missing:
+        for stage in stages_of(trial):
+            if store is None or not store.has_shared(stage.kind, stage.key):
+                made.setdefault(stage.kind, {})[stage.key] = _stage_seconds(stage.kind, trial, sizes[trial.data])
+    seconds = {t.key: _trial_seconds(t, sizes[t.data]) for t in experiment.trials}
+    ratios = []
+    for trial in experiment.trials if store is not None else ():
+        found = store.get(trial.key, arrays=False) if store is not None else None
+        if found is not None and found.status == "done" and found.provenance.get("seconds"):
+            ratios.append(found.provenance["seconds"] / seconds[trial.key])
+    factor = statistics.median(ratios) if ratios else 1.0
+    return Plan(
+        trials=experiment.trials,
+        missing=tuple(missing),
+        stages={kind: len(keys) for kind, keys in made.items()},
+        seconds=factor * sum(seconds[t.key] for t in missing) + sum(sum(keys.values()) for keys in made.values()),
+        memory=max((_memory(t, sizes[t.data]) for t in missing), default=0.0),
+        measured=bool(ratios),
+    )
+
+
+def resolved(experiment: Experiment, data_dir: str = "") -> Experiment:
+    """Return the experiment with the SHA-256 of every file it names, after looking for contradictions.
+
+    Raises
+    ------
+    SpecError : everything that contradicts or is missing, at once.
+    """
+    causes = contradictions(experiment)
+
+    def fill(settings: tuple[T, ...], digest: Callable[[T], str]) -> tuple[T, ...]:
+        filled = []
+        for one in settings:
+            try:
+                filled.append(msgspec.structs.replace(one, sha256=digest(one)))
+            except (SpikeportError, OSError) as error:
+                causes.append(str(error))
+        return tuple(filled)
+
+    def of_file(name: str) -> str:
+        return sha256_file(find_file(name, experiment.folder, data_dir))
+
+    data = fill(experiment.data, lambda d: of_file(d.name) if d.name.endswith((".npz", ".csv", ".gz")) else "")
+    model = fill(experiment.model, lambda m: of_file(m.file) if m.file else "")
+    deploy = fill(experiment.deploy, lambda d: load_chip(chip_path(d.chip, experiment.folder)).sha256)
+    if causes:
+        raise SpecError(problems(f"{experiment.title}: the settings cannot be run together:", list(dict.fromkeys(causes))))
+    return replace(experiment, data=data, model=model, deploy=deploy)
+
+
+def contradictions(experiment: Experiment) -> list[str]:
+    """Return what is unknown in the settings, or contradicts, in words."""
+    causes = []
+    for run in experiment.run:
+        for what, value, known in (
+            ("encoding", run.encoding, ENCODINGS),
+            ("readout", run.readout, READOUTS),
+            ("engine", run.engine, ENGINES),
+            ("exit_measure", run.exit_measure, ("margin", "softmax")),
+        ):
+            if value not in known:
+                causes.append(f"run.{what}: {value!r} is not known{nearest(value, known)}")
+        if run.exit_threshold and run.exit_min_steps > run.n_steps:
+            causes.append(f"run.exit_min_steps {run.exit_min_steps} is above run.n_steps {run.n_steps}: no sample could stop")
+        if run.readout_start and run.readout != "delayed":
+            causes.append(f"run.readout_start {run.readout_start} has no effect with readout {run.readout!r}; it is for 'delayed'")
+        if run.readout == "delayed" and run.readout_start >= run.n_steps:
+            causes.append(f"run.readout_start {run.readout_start} leaves none of the {run.n_steps} steps to read")
+    for convert in experiment.convert:
+        protocols = [name for name in convert.method.split("+") if name in ("srp", "cos")]
+        if protocols and experiment.deploy:
+            causes.append(
+                f"convert.method {convert.method!r} needs a presentation protocol, which chips refuse: "
+                "run it with deploy.chip = [] or leave it out"
+            )
+        if protocols and any(run.exit_threshold for run in experiment.run):
+            causes.append(f"convert.method {convert.method!r} decides after its pre-steps: run.exit_threshold cannot go with it")
+    for deploy in experiment.deploy:
+        name = deploy.chip
+        if name not in list_chips() and not name.endswith(".toml"):
+            causes.append(f"deploy.chip: {name!r} is not known{nearest(name, list_chips())}, and no .toml file")
+    return list(dict.fromkeys(causes))
+
+
+def find_file(name: str, folder: Path, data_dir: str = "") -> Path:
+    """Return the path of a file named in a config: looked for beside the config, here, and in the data folders.
+
+    Raises
+    ------
+    SpecError : no such file; the places that were looked at.
+    """
+    roots = [folder, Path(), *(Path(d) for d in (data_dir, os.environ.get(VARIABLE, "")) if d)]
+    places = list(dict.fromkeys((root / name).resolve() for root in roots))
+    for place in places:
+        if place.is_file():
+            return place
+    raise SpecError(f"{name}: no such file; looked for {', '.join(map(str, places))}")
+
+
+def chip_path(chip: str, folder: Path) -> str:
+    """Return a chip's name, or the path of its file, looked for beside the config."""
+    return str(find_file(chip, folder)) if chip.endswith(".toml") else chip
+
+
+@dataclass(frozen=True)
+class _Size:
+    train: int
+    test: int
+    inputs: int
+    outputs: int
+    positions: int
+
+
+def _size(data: Dataset, settings: DataSettings) -> _Size:
+    test = min(settings.limit or len(data.x_test), len(data.x_test))
+    return _Size(len(data.x_train), test, data.n_in, data.n_out, data.x_train.shape[1] if data.sequences else 1)
+
+
+def _shape(trial: Trial, size: _Size) -> tuple[float, float, float]:
+    """Return (weights of the first layer, other weights, neurons) of the network, of a file by its bytes."""
+    if trial.model.file:
+        return 3e5, 3e5, 2000.0
+    widths = [size.inputs, *trial.model.hidden, size.outputs]
+    weights = [float(a * b) for a, b in zip(widths, widths[1:], strict=False)]
+    return weights[0], sum(weights[1:]), float(sum(widths[1:]))
+
+
+def _stage_seconds(kind: str, trial: Trial, size: _Size) -> float:
+    first, others, _ = _shape(trial, size)
+    passes = 6.0 * (first + others) * size.positions / FLOP_RATE
+    if kind == "model":
+        epochs = float((trial.train or {}).get("epochs", 30))
+        return 0.1 if trial.model.file else passes * size.train * min(epochs, 30.0)
+    calibration = trial.convert.calibration if trial.convert else 0
+    iterations = _largest(trial.convert.options if trial.convert else {}, "iterations", 10.0)
+    return 0.2 + passes * min(calibration, size.train) * (iterations if kind == "network" else 1.0)
+
+
+def _largest(options: Mapping[str, Any], name: str, default: float) -> float:
+    values = [_largest(v, name, default) if isinstance(v, dict) else v for k, v in options.items() if k == name or isinstance(v, dict)]
+    return max((float(v) for v in values), default=default)
+
+
+def _trial_seconds(trial: Trial, size: _Size) -> float:
+    first, others, neurons = _shape(trial, size)
+    forward = 2.0 * (first + others) * size.test * size.positions / FLOP_RATE
+    if trial.run is None:
+        return OVERHEAD / 3 + 3 * forward
+    steps = trial.run.n_steps * size.test * size.positions
+    constant = trial.run.encoding == "constant"
+    events = steps * ACTIVITY * (others if constant else first + others) / SYNAPSE_RATE
+    slow = 20.0 if trial.run.engine == "reference" else 1.0
+    return OVERHEAD + forward + slow * (events + steps * neurons / NEURON_RATE)
+
+
+def _memory(trial: Trial, size: _Size) -> float:
+    first, others, neurons = _shape(trial, size)
+    samples = 4.0 * (size.train + 3 * size.test) * size.inputs * size.positions
+    answers = size.test * (8.0 * size.outputs + 2.0 * (trial.run.n_steps if trial.run else 0) + 200)
+    return PROCESS_MEMORY + samples + 24.0 * (first + others) + 2000.0 * neurons + answers

@@ -1,0 +1,216 @@
+"""Run the trials of an experiment: what is missing in the store, shared stages once, on one machine or a cluster."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from neuro.engines import EngineOptions
+from neuro.errors import EngineError, StoreError
+from neuro.progress import Progress, ProgressCallback
+
+from .config import Experiment, Trial
+from .crew import Alone, Crew, Job, Report, crew
+from .datasets import load_dataset
+from .plan import resolved
+from .stages import Context, Outcome, Stage, stages_of, work
+from .store import DiskFullError, Store, TrialResult
+
+DEATHS = 2  # a job is tried on a second worker, then given up
+
+
+class RunnerOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How trials are run; nothing here changes a result.
+
+    ``workers``: processes of this machine (1: this one); ``scheduler``: address of a Dask scheduler, ``"local"`` or
+    ``"local:WORKERS"`` for a cluster started here; ``data_dir``: where data sets lie; ``engine``: how the engine works;
+    ``keep_recordings``: save every Recording in the store; ``samples``: test samples of which rates are kept for the
+    report; ``traces``: samples of which every spike is kept; ``retry_failed``: run failed trials again.
+    """
+
+    workers: int = 1
+    scheduler: str = ""
+    data_dir: str = ""
+    engine: EngineOptions = EngineOptions()
+    keep_recordings: bool = False
+    samples: int = 100
+    traces: int = 2
+    retry_failed: bool = True
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did: trials that were there already, done, skipped and failed now; reasons by label; seconds."""
+
+    present: int
+    done: int
+    skipped: int
+    failed: int
+    seconds: float
+    reasons: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass
+class _State:
+    """The jobs of a run: what waits for what, and what has become of it."""
+
+    jobs: dict[str, Job]
+    needs: dict[str, set[str]]
+    trials: dict[str, Trial]
+    ready: deque[str] = field(default_factory=deque)
+    deaths: dict[str, int] = field(default_factory=dict)
+    finished: dict[str, Outcome] = field(default_factory=dict)
+
+    def dependants(self, name: str) -> list[str]:
+        return [other for other, needed in self.needs.items() if name in needed]
+
+
+def run(
+    experiment: Experiment,
+    folder: str | os.PathLike[str],
+    options: RunnerOptions | None = None,
+    progress: ProgressCallback | None = None,
+) -> Summary:
+    """Run the trials of an experiment that the store has no result of.
+
+    Parameters
+    ----------
+    experiment : of :func:`experiments.config.load_experiment`.
+    folder : of the store; made where it does not exist.
+    options : how; None runs in this process.
+    progress : called with stage ``"trials"`` after each of them, info: trials a second, failures, best accuracy of a spiking
+        network so far; in one process also by the stages themselves (``"train"``, ``"simulate"``, ...).
+
+    Raises
+    ------
+    SpecError : contradictory settings, all at once; data or model files that are missing.
+    StoreError : the store cannot be used; the disk is full. What was reported done stays done.
+    EngineError : no such scheduler.
+    """
+    options = options or RunnerOptions()
+    began = time.monotonic()
+    experiment = resolved(experiment, options.data_dir)
+    if not options.scheduler:
+        for data in experiment.data:  # a missing file is one message now, not one a trial
+            load_dataset(data.name, options.data_dir or None, data.split_seed, data.options or None, progress)
+    store = Store(folder)
+    kept = ("done", "skipped") if options.retry_failed else ("done", "skipped", "failed")
+    missing = [t for t in experiment.trials if store.status(t.key) not in kept]
+    present = len(experiment.trials) - len(missing)
+    if not missing:
+        return Summary(present, 0, 0, 0, time.monotonic() - began)
+    context = Context(
+        store=str(Path(folder).resolve()),
+        store_id=store.id,
+        data_dir=options.data_dir,
+        folder=str(experiment.folder.resolve()),
+        engine=msgspec.to_builtins(options.engine),
+        keep_recordings=options.keep_recordings,
+        samples=options.samples,
+        traces=options.traces,
+    )
+    state = _graph(missing, store, context)
+    with_help = crew(options.workers, options.scheduler)
+    if isinstance(with_help, Alone):
+        # Callbacks cannot travel to other processes, but here nothing travels.
+        state.jobs = {n: Job(j.name, j.function, (*j.arguments, progress)) for n, j in state.jobs.items()}
+    try:
+        _drive(state, with_help, store, present, progress, began)
+    finally:
+        with_help.close()
+    outcomes = [state.finished[key] for key in state.trials]
+    counts = {status: sum(o.status == status for o in outcomes) for status in ("done", "skipped", "failed")}
+    reasons = tuple((state.trials[k].key[:12], o.reason) for k, o in state.finished.items() if k in state.trials and o.reason)
+    return Summary(present, **counts, seconds=time.monotonic() - began, reasons=reasons)
+
+
+def _graph(trials: Iterable[Trial], store: Store, context: Context) -> _State:
+    """Return the jobs of the trials and of the shared stages they need that are not in the store yet."""
+    stages: dict[str, Stage] = {}
+    needs: dict[str, set[str]] = {}
+    by_key: dict[str, Trial] = {}
+    for trial in trials:
+        by_key[trial.key] = trial
+        chain = [s for s in stages_of(trial) if not store.has_shared(s.kind, s.key)]
+        below: set[str] = set()
+        for stage in chain:
+            stages.setdefault(stage.name, stage)
+            needs.setdefault(stage.name, set(below))
+            below = {stage.name}
+        needs[trial.key] = below
+    jobs = {name: Job(name, work, (stage, context)) for name, stage in stages.items()}
+    jobs |= {key: Job(key, work, (Stage("trial", key, trial.plain), context)) for key, trial in by_key.items()}
+    state = _State(jobs, needs, by_key)
+    # Trials of one chain run one after the other, so that a worker finds its stages in memory.
+    state.ready.extend(name for name in jobs if not needs[name])
+    return state
+
+
+def _drive(
+    state: _State, helpers: Crew, store: Store, present: int, progress: ProgressCallback | None, began: float
+) -> None:
+    total = present + len(state.trials)
+    running: set[str] = set()
+    best: float | None = None
+    while len(state.finished) < len(state.jobs):
+        while state.ready and helpers.room() > 0:
+            name = state.ready.popleft()
+            running.add(name)
+            helpers.start(state.jobs[name])
+        for report in helpers.wait():
+            running.discard(report.name)
+            outcome = _judge(report, state)
+            if outcome is None:
+                state.ready.appendleft(report.name)
+                continue
+            if outcome.status == "full":
+                raise DiskFullError(outcome.reason)
+            best = max((a for a in (best, outcome.accuracy) if a is not None), default=None)
+            _finish(report.name, outcome, state, store)
+        done = sum(key in state.finished for key in state.trials)
+        if progress is not None and done:
+            info = {"rate": done / max(time.monotonic() - began, 1e-9)}
+            info["failed"] = sum(o.status == "failed" for k, o in state.finished.items() if k in state.trials)
+            if best is not None:
+                info["best"] = best
+            progress(Progress("trials", present + done, total, info))
+
+
+def _judge(report: Report, state: _State) -> Outcome | None:
+    """Return what became of a job; None when it is to be tried again."""
+    if report.died:
+        state.deaths[report.name] = state.deaths.get(report.name, 0) + 1
+        if state.deaths[report.name] < DEATHS:
+            return None
+        return Outcome(status="failed", reason=f"{report.died}, and so did the one before it")
+    if report.error:
+        return Outcome(status="failed", reason=report.error, trace=report.trace)
+    return report.value
+
+
+def _finish(name: str, outcome: Outcome, state: _State, store: Store) -> None:
+    """Note the outcome; free what waited for it, or give it the same fate."""
+    state.finished[name] = outcome
+    if name in state.trials and not outcome.stored:
+        trial = state.trials[name]
+        status = "skipped" if outcome.status == "skipped" else "failed"
+        store.put(TrialResult(trial.key, trial.plain, status, reason=outcome.reason, trace=outcome.trace))
+    for other in state.dependants(name):
+        if other in state.finished:
+            continue
+        if outcome.status == "done":
+            state.needs[other].discard(name)
+            if not state.needs[other]:
+                state.ready.append(other)
+        else:
+            _finish(other, Outcome(status=outcome.status, reason=outcome.reason, trace=outcome.trace), state, store)
+
+
+__all__ = ["EngineError", "RunnerOptions", "StoreError", "Summary", "run"]

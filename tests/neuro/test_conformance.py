@@ -1,0 +1,203 @@
+"""Every engine gives the spikes of the reference, to the last one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from strategies import Case, cases
+
+from neuro.engines import ENGINES, EngineOptions, Record, simulate
+from neuro.network import Population, Projection, SpikingNetwork
+from neuro.readout import EarlyExit, Readout
+from neuro.recording import GROUPS, Recording
+
+FASTER = sorted(set(ENGINES) - {"reference"})
+RELAXED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
+
+
+def run(
+    case: Case, engine: str, options: EngineOptions | None = None, early_exit: EarlyExit | None = None
+) -> Recording:
+    names = tuple(p.name for p in case.network.populations)
+    spiking = tuple(p.name for p in case.network.populations if p.spiking)
+    neurons = tuple(p.name for p in case.network.populations if p.encoder is None)
+    assert names
+    if early_exit is not None:
+        neurons = ()
+    record = Record(potentials=neurons, spikes=spiking, samples=tuple(range(min(3, len(case.x)))), rates=4)
+    readout = Readout(kind=case.readout, start=2 if case.readout == "delayed" else 0)
+    return simulate(
+        case.network,
+        case.x,
+        case.n_steps,
+        engine=engine,
+        readout=readout,
+        record=record,
+        seed=case.seed,
+        options=options,
+        early_exit=early_exit,
+    )
+
+
+def assert_same(a: Recording, b: Recording) -> None:
+    for name in ("outputs", "predictions", "predictions_at", "tied", "decided_at", "sequence_outputs"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
+    for group in GROUPS:
+        assert getattr(a, group).keys() == getattr(b, group).keys()
+        for key, value in getattr(a, group).items():
+            np.testing.assert_array_equal(value, getattr(b, group)[key], err_msg=f"{group} {key}")
+
+
+@pytest.mark.parametrize("engine", FASTER)
+@settings(max_examples=60, **RELAXED)
+@given(case=cases())
+def test_engine_gives_the_spikes_of_the_reference(engine: str, case: Case) -> None:
+    assert_same(run(case, engine), run(case, "reference"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        EngineOptions(batch_size=1),
+        EngineOptions(batch_size=7),
+        EngineOptions(batch_size=64),
+        EngineOptions(batch_size=1000),
+        EngineOptions(kernel="scipy"),
+        EngineOptions(delivery="dense"),
+        EngineOptions(delivery="events"),
+        EngineOptions(dt=1e-4),
+        EngineOptions(dt=2e-4),
+        EngineOptions(dt=5e-4),
+    ],
+    ids=str,
+)
+@settings(max_examples=12, **RELAXED)
+@given(case=cases())
+def test_options_change_no_spike(options: EngineOptions, case: Case) -> None:
+    assert_same(run(case, "batched", options), run(case, "reference"))
+
+
+@settings(max_examples=40, **RELAXED)
+@given(
+    case=cases(recurrent=False),
+    exit_rule=st.builds(
+        EarlyExit,
+        threshold=st.sampled_from([0.0, 0.6, 3.0, 20.0]),
+        measure=st.sampled_from(["margin", "softmax"]),
+        min_steps=st.integers(1, 3),
+    ),
+    batch=st.sampled_from([1, 2, 7]),
+)
+def test_early_exit_answers_what_the_full_run_would_have(case: Case, exit_rule: EarlyExit, batch: int) -> None:
+    early = run(case, "batched", EngineOptions(batch_size=batch), exit_rule)
+    assert_same(early, run(case, "reference", early_exit=exit_rule))
+    full = run(case, "reference")
+    for sample, step in enumerate(early.decided_at):
+        assert early.predictions[sample] == full.predictions_at[step - 1, sample]
+        assert (early.predictions_at[:step, sample] == full.predictions_at[:step, sample]).all()
+
+
+def test_early_exit_frees_its_slot() -> None:
+    """With every sample decided at its first step, a slot takes a new sample every L steps instead of every T."""
+    network = chain(depth=3)
+    x = np.random.default_rng(0).random((40, 6))
+    rule = EarlyExit(threshold=-1.0)
+    options = EngineOptions(batch_size=4)
+    early = simulate(network, x, 50, early_exit=rule, options=options)
+    full = simulate(network, x, 50, options=options)
+    assert (early.decided_at == 1).all()
+    assert early.info["brian2_steps"] == 10 * network.depth
+    assert full.info["brian2_steps"] == 10 * 50 + network.depth - 1
+
+
+def chain(depth: int, size: int = 6) -> SpikingNetwork:
+    rng = np.random.default_rng(7)
+    populations, projections, pre = [], [], "input"
+    for layer in range(depth - 1):
+        populations.append(Population(f"hidden{layer + 1}", size, 60.0, v_init=30.0, start=layer, grid=1.0))
+        weight = rng.integers(-20, 40, (size, size)).astype(float)
+        projections.append(Projection(pre, f"hidden{layer + 1}", weight, min(layer, 1)))
+        pre = f"hidden{layer + 1}"
+    populations.append(Population("output", 3, reset=None, start=depth - 1, grid=1.0))
+    projections.append(Projection(pre, "output", rng.integers(-40, 40, (3, size)).astype(float), 1))
+    return SpikingNetwork(tuple(populations), tuple(projections), size)
+
+
+def test_a_sequence_equals_the_network_unrolled_over_it() -> None:
+    """A recurrent network of S inputs is a feed-forward one of S copies, every copy fed by the one before it."""
+    rng = np.random.default_rng(3)
+    n_in, size, n_out, n_positions, n_steps = 4, 7, 3, 4, 6
+    w, u, out = (rng.integers(-30, 40, shape).astype(float) for shape in ((size, n_in), (size, size), (n_out, size)))
+    hidden = Population("hidden1", size, 50.0, v_init=25.0, grid=1.0)
+    output = Population("output", n_out, reset=None, start=1, grid=1.0)
+    recurrent = SpikingNetwork(
+        (hidden, output),
+        (Projection("input", "hidden1", w, 0), Projection("hidden1", "hidden1", u, "window"), Projection("hidden1", "output", out)),
+        n_in,
+    )
+    copies, joins = [], []
+    for s in range(n_positions):
+        copies.append(Population(f"copy{s}", size, 50.0, v_init=25.0, start=s, grid=1.0))
+        block = np.zeros((size, n_in * n_positions))
+        block[:, s * n_in : (s + 1) * n_in] = w
+        joins.append(Projection("input", f"copy{s}", block, 0))
+        if s:
+            joins.append(Projection(f"copy{s - 1}", f"copy{s}", u, 1))
+    copies.append(Population("output", n_out, reset=None, start=n_positions, grid=1.0))
+    joins.append(Projection(f"copy{n_positions - 1}", "output", out, 1))
+    unrolled = SpikingNetwork(tuple(copies), tuple(joins), n_in * n_positions)
+    x = rng.random((5, n_positions, n_in))
+    for engine in ENGINES:
+        a = simulate(recurrent, x, n_steps, engine=engine)
+        b = simulate(unrolled, x.reshape(5, -1), n_steps, engine=engine)
+        np.testing.assert_array_equal(a.outputs, b.outputs)
+        total = sum(b.spike_counts[f"copy{s}"] for s in range(n_positions))
+        np.testing.assert_array_equal(a.spike_counts["hidden1"], total)
+        assert a.spike_counts["hidden1"].min() > 0
+
+
+@pytest.mark.parametrize("comparison", [">=", ">"])
+@settings(max_examples=60, **RELAXED)
+@given(theta=st.integers(1, 200), drive=st.integers(-300, 600), n_steps=st.integers(1, 40), data=st.data())
+def test_one_population_fires_as_often_as_the_closed_form_says(
+    comparison: str, theta: int, drive: int, n_steps: int, data: st.DataObject
+) -> None:
+    v_init = data.draw(st.integers(0, theta - 1))
+    network = SpikingNetwork(
+        (
+            Population("hidden1", 1, float(theta), v_init=float(v_init), comparison=comparison, grid=1.0),
+            Population("output", 1, reset=None, start=1, grid=1.0),
+        ),
+        (Projection("input", "hidden1", np.array([[float(drive)]]), 0), Projection("hidden1", "output", np.ones((1, 1)))),
+        1,
+    )
+    total = v_init + drive * n_steps
+    expected = total // theta if comparison == ">=" else -(-total // theta) - 1
+    for engine in ENGINES:
+        recording = simulate(network, np.ones((2, 1)), n_steps, engine=engine)
+        assert recording.spike_counts["hidden1"].tolist() == [min(max(expected, 0), n_steps)] * 2
+
+
+def test_reset_to_zero_keeps_what_arrives_in_the_step_of_a_spike() -> None:
+    """A spike at step t and an arrival at step t + 1 must not wipe each other: v is exactly the arrival."""
+    network = SpikingNetwork(
+        (
+            Population("hidden1", 1, 10.0, reset="zero", grid=1.0),
+            Population("hidden2", 1, 10.0, reset="zero", bias=np.array([4.0]), start=1, grid=1.0),
+            Population("output", 1, reset=None, start=2, grid=1.0),
+        ),
+        (
+            Projection("input", "hidden1", np.array([[10.0]]), 0),
+            Projection("hidden1", "hidden2", np.array([[7.0]]), 1),
+            Projection("hidden2", "output", np.ones((1, 1)), 1),
+        ),
+        1,
+    )
+    record = Record(potentials=("hidden2",), samples=(0,))
+    for engine in ENGINES:
+        recording = simulate(network, np.ones((1, 1)), 5, engine=engine, record=record)
+        # 4 + 7 = 11 fires and resets to 0 in every step; nothing of the 11 is left and no later 11 is lost.
+        assert recording.potentials["hidden2"][0, :, 0].tolist() == [0.0] * 5
+        assert recording.spike_counts["hidden2"].tolist() == [5]
