@@ -74,7 +74,7 @@ def n_parameters(layers: Sequence[Dense]) -> int:
 
 def pack(layers: Sequence[Dense], dtype: type = np.float32) -> Array:
     """Return all parameters as one flat vector."""
-    flat = np.empty(n_parameters(layers), dtype)
+    flat: Array = np.empty(n_parameters(layers), dtype)
     for layer, arrays in zip(layers, views(flat, layers), strict=True):
         arrays.weight[:], arrays.bias[:] = layer.weight, layer.bias
         if arrays.recurrent is not None:
@@ -137,6 +137,10 @@ class Backprop:
         """
         return self._forward(parameters, x, rng)[-1].a[-1]
 
+    def layer_outputs(self, parameters: Sequence[LayerArrays], x: Array) -> list[Array]:
+        """Return every layer's activations (n_seq, B, n) without dropout; above recurrence, of the last element."""
+        return [trace.a for trace in self._forward(parameters, x, None)]
+
     def loss_and_gradient(
         self,
         parameters: Sequence[LayerArrays],
@@ -148,8 +152,8 @@ class Backprop:
     ) -> float:
         """Return the loss on a batch x (n_seq, B, n_in) and write its gradient into the views ``gradients``.
 
-        The floor of qcfs is passed straight through: with u = z levels/ceiling + 1/2,  da/dz = 1 for 0 <= u < levels and
-        0 elsewhere;  da/dceiling = (a - z)/ceiling for 0 <= u < levels, 1 above, 0 below.
+        The floor of qcfs is passed straight through: with u = z levels/ceiling + 1/2,  da/dz = 1 for 0 <= u < levels
+        and 0 elsewhere;  da/dceiling = (a - z)/ceiling for 0 <= u < levels, 1 above, 0 below.
 
         Source: T. Bu et al., "Optimal ANN-SNN conversion for high-accuracy and ultra-low-latency spiking neural
         networks", ICLR 2022, arXiv:2303.04347.

@@ -138,17 +138,30 @@ def _ignore(report: Progress) -> None:
     """Draw nothing: nobody is watching."""
 
 
-TABLES = {
-    "datasets": ("experiments.datasets", "DATASETS"),
-    "methods": ("converters.methods", "METHODS"),
-    "engines": ("neuro.engines", "ENGINES"),
-    "encodings": ("neuro.encoding", "ENCODINGS"),
-    "readouts": ("neuro.readout", "READOUTS"),
-    "rules": ("neuro.neurons", "RULES"),
-    "importers": ("converters.importers", "IMPORTERS"),
-    "exporters": ("converters.exporters", "EXPORTERS"),
-    "metrics": ("experiments.metrics", "METRICS"),
-}
+@command("spikeport list methods", name="list")
+def list_names(
+    terminal: Terminal,
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="datasets, methods, engines, encodings, readouts, rules, chips, ...")],
+) -> None:
+    """List what there is to choose from, one line each."""
+    from .summaries import names, names_lines
+
+    found = names(what)
+    terminal.answer(names_lines(found), found)
+
+
+@command("spikeport chip loihi1")
+def chip(
+    terminal: Terminal,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name of 'spikeport list chips', or a .toml file.")],
+) -> None:
+    """Show a chip: its limits, arithmetic, energies and times, each with unit, trust and source, and what is missing."""
+    from neuro.chip import load_chip
+
+    from .summaries import chip_lines, facts
+
+    loaded = load_chip(name)
+    terminal.answer(chip_lines(loaded), facts(loaded))
 
 
 def main() -> NoReturn:

@@ -294,6 +294,7 @@ class Row:
     silent_answers : (classes,) int array, per label how many got no answer (they are in no column of ``confusion``).
     per_class : (classes, 3) float array of accuracy, low, high (Wilson 95 %); NaN rows where a class has no sample.
     predictions, labels, ann_predictions : (n,) int arrays when n <= 20,000, else None.
+    calibration_error : expected calibration error of the softmax confidence (15 bins); None when not computed.
     margins : (n,) float32, largest minus second largest output; None when not kept.
     rates, thresholds, decomposition : per hidden layer; empty for the ANN; thresholds only for "ideal" rows.
     decided_at : (n,) int steps of decision with early exit; None without.
@@ -334,6 +335,7 @@ class Row:
     predictions: Array | None = None
     labels: Array | None = None
     ann_predictions: Array | None = None
+    calibration_error: float | None = None
     margins: Array | None = None
     rates: tuple[LayerRates, ...] = ()
     thresholds: tuple[LayerThresholds, ...] = ()

@@ -64,6 +64,7 @@ class ConvertSettings(Settings, frozen=True):
     method: str = "ltb"
     calibration: Count = 1000
     grid: Annotated[float, msgspec.Meta(ge=0)] = 2**-12
+    v_init: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.5
     options: dict[str, Any] = {}
 
 

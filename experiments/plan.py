@@ -20,7 +20,7 @@ from neuro.readout import READOUTS
 from .config import DataSettings, DeploySettings, Experiment, ModelSettings, Trial
 from .datasets import Dataset, load_dataset
 from .datasets.base import sha256_file
-from .datasets.fetch import VARIABLE
+from .files import chip_path, find_file
 from .stages import stages_of
 from .store import Store
 
@@ -147,26 +147,6 @@ def contradictions(experiment: Experiment) -> list[str]:
         if name not in list_chips() and not name.endswith(".toml"):
             causes.append(f"deploy.chip: {name!r} is not known{nearest(name, list_chips())}, and no .toml file")
     return list(dict.fromkeys(causes))
-
-
-def find_file(name: str, folder: Path, data_dir: str = "") -> Path:
-    """Return the path of a file named in a config: looked for beside the config, here, and in the data folders.
-
-    Raises
-    ------
-    SpecError : no such file; the places that were looked at.
-    """
-    roots = [folder, Path(), *(Path(d) for d in (data_dir, os.environ.get(VARIABLE, "")) if d)]
-    places = list(dict.fromkeys((root / name).resolve() for root in roots))
-    for place in places:
-        if place.is_file():
-            return place
-    raise SpecError(f"{name}: no such file; looked for {', '.join(map(str, places))}")
-
-
-def chip_path(chip: str, folder: Path) -> str:
-    """Return a chip's name, or the path of its file, looked for beside the config."""
-    return str(find_file(chip, folder)) if chip.endswith(".toml") else chip
 
 
 @dataclass(frozen=True)

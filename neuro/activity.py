@@ -39,7 +39,8 @@ class PopulationActivity:
     compartments : that a neuron takes on the chip (2 where reset by subtraction is a construction).
     leaky : whether the potential decays.
     spikes : sent (bursts and signed spikes by magnitude).
-    fired : (neuron, step) pairs with at least one spike; the spikes where a neuron sends at most one a step.
+    fired : (neuron, step) pairs with at least one spike, where a neuron sends at most one a step; otherwise at most that many.
+    max_spikes : the most spikes of a neuron in a step.
     synaptic_operations : {projection: arriving spikes times synapses}.
     synapses : {projection: (n_pre, n_post, stored weights)} of the spiking projections that end here.
     input_synapses : stored weights of the constant-current projections that end here; 0 without one.
@@ -58,6 +59,7 @@ class PopulationActivity:
     leaky: bool = False
     spikes: float = 0
     fired: float = 0
+    max_spikes: int = 1
     synaptic_operations: Mapping[str, float] = field(default_factory=dict)
     synapses: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     input_synapses: int = 0
@@ -79,6 +81,7 @@ class Activity:
 
     Parameters
     ----------
+    sha256 : of the network that ran.
     n_inferences : recorded inferences (a sequence is one).
     n_steps : T. depth : L. n_positions : inputs of a sequence, 1 without. extra_steps : of a protocol, an input.
     steps_single, steps_pipelined : steps of the chip, T + L - 1 and T an inference (fewer after an early exit).
@@ -91,6 +94,7 @@ class Activity:
     recording : what was counted; None for a scaled activity.
     """
 
+    sha256: str
     n_inferences: int
     n_steps: int
     depth: int
@@ -147,6 +151,20 @@ class Activity:
         return sum(p.input_synapses for p in self.populations) * self.steps_window
 
     @property
+    def senders(self) -> frozenset[str]:
+        """Populations whose spikes go to another one."""
+        return frozenset(name.partition("->")[0] for p in self.populations for name in p.synapses)
+
+    def arrivals(self, projection: str) -> float:
+        """Return the spikes that entered a projection (of dense ones: synaptic operations over fan-out)."""
+        pre, _, post = projection.partition("->")
+        p = self[post]
+        n_pre, _, stored = p.synapses[projection]
+        if stored == n_pre * p.size:
+            return p.synaptic_operations[projection] / p.size
+        return self[pre].spikes
+
+    @property
     def spike_rate(self) -> float:
         """Spikes a neuron and step of the window, over the populations that send spikes."""
         neurons = sum(p.size for p in self.populations if p.name in self.profile)
@@ -167,7 +185,9 @@ class Activity:
         """
         steps = self.n_steps if n_steps is None else n_steps
         if rate < 0 or steps < 1:
-            raise SpecError(f"cannot scale to {rate:g} times the spikes and {steps} steps; expected 0 or more and 1 or more")
+            raise SpecError(
+                f"cannot scale to {rate:g} times the spikes and {steps} steps; expected 0 or more and 1 or more"
+            )
         if steps == self.n_steps and rate == 1.0:
             return self
         if steps != self.n_steps and (self.decided_at != self.n_steps).any():
@@ -241,11 +261,12 @@ def activity(recording: Recording, network: Any = None, *, inputs: Array | None 
     single = recording.total_steps - lost
     full = positions * (recording.n_steps + extra)
     window = window_steps(recording)
-    traffic, cores = route(recording, deployment, window) if deployment is not None else (None, None)
+    traffic, cores = route(recording, deployment) if deployment is not None else (None, None)
     populations = tuple(
         _population(p, about, recording, net, deployment, positions, window) for p in about["populations"]
     )
     return Activity(
+        sha256=recording.network_sha256,
         n_inferences=n,
         n_steps=recording.n_steps,
         depth=depth,
@@ -278,7 +299,7 @@ def _population(
     coming = [j for j in about["projections"] if j["post"] == name]
     currents = [j for j in coming if j["pre"] == INPUT and p["encoder"] is None]
     spiking = [f"{j['pre']}->{name}" for j in coming if j["pre"] != INPUT]
-    on_chip = p["encoder"] is None or (deployment is not None and name in deployment.placement.populations)
+    on_chip = p["encoder"] is None
     spec = net[name] if net is not None else None
     switches = rows = 0
     if spec is not None and spec.bias is not None:
@@ -297,6 +318,7 @@ def _population(
         leaky=spec is not None and spec.leak is not None,
         spikes=spikes,
         fired=min(spikes, size * int(window.sum())),
+        max_spikes=int(p.get("max_spikes", 1)),
         synaptic_operations={k: int(recording.synaptic_operations[k].sum()) for k in spiking},
         synapses={
             f"{j['pre']}->{name}": (int(j["n_pre"]), int(j["n_post"]), int(j["synapses"]))
@@ -312,13 +334,31 @@ def _population(
     )
 
 
+def located(activity_: Activity, deployment: Any) -> Activity:
+    """Return the activity with its counts by core, taken from the deployment where they are not there yet.
+
+    Raises
+    ------
+    SpecError : the activity is of another network than the deployment.
+    """
+    if not hasattr(deployment, "placement"):
+        return activity_
+    if activity_.cores is not None or activity_.recording is None:
+        if activity_.sha256 != deployment.network.sha256:
+            raise SpecError(
+                "the activity is not of this deployment (the SHA-256 of its network differs); count its own recording"
+            )
+        return activity_
+    return activity(activity_.recording, deployment)
+
+
 def _share(counts: Array) -> Array:
     total = int(counts.sum())
     return counts / total if total else np.zeros(len(counts))
 
 
 def _compartments(deployment: Any, name: str) -> int:
-    return 1 if deployment is None else int(deployment.compartments.get(name, 1))
+    return 1 if deployment is None else int(deployment.placement.compartments.get(name, 1))
 
 
 def _weight_bits(deployment: Any) -> int:
@@ -326,4 +366,4 @@ def _weight_bits(deployment: Any) -> int:
     return 32 if figure is None else int(figure.value)
 
 
-__all__ = ["Activity", "Mode", "PopulationActivity", "activity"]
+__all__ = ["Activity", "Mode", "PopulationActivity", "activity", "located"]

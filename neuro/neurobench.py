@@ -48,7 +48,9 @@ class NeuroBench:
     missing: tuple[str, ...] = ()
 
 
-def neurobench(recording: Recording, network: SpikingNetwork, inputs: Array | None = None, bits: int = 32) -> NeuroBench:
+def neurobench(
+    recording: Recording, network: SpikingNetwork, inputs: Array | None = None, bits: int = 32
+) -> NeuroBench:
     """Return NeuroBench's view of a recording.
 
     Parameters
@@ -107,7 +109,9 @@ def neurobench(recording: Recording, network: SpikingNetwork, inputs: Array | No
             macs += every_step
             macs_once += float(rows.sum()) / n
     if macs is None and np.isfinite(acs):
-        missing.append("effective_acs counts the spiking layers alone; a first layer with inputs in {-1, 0, 1} would be added")
+        missing.append(
+            "effective_acs counts the spiking layers alone; a first layer with inputs in {-1, 0, 1} would be added"
+        )
     updates = _membrane_updates(recording, network)
     if updates is None:
         missing.append("membrane_updates: needs the potentials of every spiking population (record=)")
@@ -169,11 +173,17 @@ def footprint(network: SpikingNetwork, bits: int) -> float:
 def _checked(inputs: Array, recording: Recording, network: SpikingNetwork) -> Array:
     positions = int(recording.info.get("n_positions", 1))
     x = np.asarray(inputs)
-    expected = (recording.n_samples, network.input_size) if positions == 1 else (recording.n_samples, positions, network.input_size)
+    expected = (
+        (recording.n_samples, network.input_size)
+        if positions == 1
+        else (recording.n_samples, positions, network.input_size)
+    )
     if x.shape != expected and x.size == np.prod(expected):
         x = x.reshape(expected)
     if x.shape != expected:
-        raise SpecError(f"inputs have shape {x.shape}, the recording is of {expected}; give the inputs that were simulated")
+        raise SpecError(
+            f"inputs have shape {x.shape}, the recording is of {expected}; give the inputs that were simulated"
+        )
     return x.reshape(recording.n_samples, positions, network.input_size)
 
 
@@ -205,7 +215,7 @@ def _activation_sparsity(recording: Recording, network: SpikingNetwork, steps: A
 
 
 def _membrane_updates(recording: Recording, network: SpikingNetwork) -> float | None:
-    total = 0
+    total = 0.0
     for p in network.populations:
         if not p.spiking or p.encoder is not None:
             continue
@@ -213,7 +223,7 @@ def _membrane_updates(recording: Recording, network: SpikingNetwork) -> float | 
         if v is None or len(v) == 0 or np.isnan(v).any():
             return None
         total += v[:, 0].size / len(v) + int(np.count_nonzero(np.diff(v, axis=1))) / len(v)
-    return float(total)
+    return total
 
 
 __all__ = ["NeuroBench", "connection_sparsity", "footprint", "neurobench", "nonzero_columns", "stored", "window_steps"]

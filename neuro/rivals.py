@@ -157,7 +157,10 @@ def rivals(
     found = []
     for name, bits in (
         (f"ANN, {weight_bits}-bit weights, 8-bit activations", 8),
-        (f"ANN, {weight_bits}-bit weights, ceil(log2(T + 1)) = {activation_bits_of(n_steps)}-bit activations", activation_bits_of(n_steps)),
+        (
+            f"ANN, {weight_bits}-bit weights, ceil(log2(T + 1)) = {activation_bits_of(n_steps)}-bit activations",
+            activation_bits_of(n_steps),
+        ),
     ):
         network = quantise_network(mlp, calibration, weight_bits, bits)
         answers = _predict(network, x, batch)

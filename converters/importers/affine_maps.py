@@ -223,7 +223,8 @@ def convolution(
 ) -> tuple[sp.csr_array, tuple[int, ...], Array]:
     """Return (matrix, output shape, channel of each output) of a convolution (cross-correlation).
 
-    weight : (n_out, n_in / groups, *kernel) array; shape : (n_in, *spatial), or (*spatial, n_in) with ``channels_last``.
+    weight : (n_out, n_in / groups, *kernel) array.
+    shape : (n_in, *spatial), or (*spatial, n_in) with ``channels_last``.
     """
     n_out, per_group = weight.shape[:2]
     n_in, spatial = (shape[-1], shape[:-1]) if channels_last else (shape[0], shape[1:])
@@ -278,6 +279,25 @@ def average_pool(
     if not channels_last:
         return matrix, (n, *out), channels
     return _channels_last(matrix, n, s_in, n, s_out), (*out, n), np.tile(np.arange(n), s_out)
+
+
+def adaptive_pool(
+    shape: tuple[int, ...], out: tuple[int, ...], budget: Budget
+) -> tuple[sp.csr_array, tuple[int, ...], Array]:
+    """Return (matrix, output shape, channel of each output): bin i of m covers floor(i n / m) to ceil((i + 1) n / m)."""
+    spatial = shape[1:]
+    if len(out) != len(spatial) or min(out, default=0) < 1 or any(m > n for m, n in zip(out, spatial, strict=True)):
+        raise ValueError(f"pools shape {shape} to {out}, expected at most as many bins as values on each axis")
+    budget.take(shape[0] * math.prod(n + 2 * m for n, m in zip(spatial, out, strict=True)))
+    matrix = sp.eye_array(shape[0], format="csr")
+    for n, m in zip(spatial, out, strict=True):
+        low, high = np.arange(m) * n // m, -(-(np.arange(1, m + 1) * n) // m)
+        counts = high - low
+        columns = np.concatenate([np.arange(a, b) for a, b in zip(low, high, strict=True)])
+        share = np.repeat(1.0 / counts, counts)
+        axis = sp.csr_array((share, columns, np.concatenate([[0], np.cumsum(counts)])), shape=(m, n))
+        matrix = sp.csr_array(sp.kron(matrix, axis, format="csr"))
+    return matrix, (shape[0], *out), np.repeat(np.arange(shape[0]), math.prod(out))
 
 
 def _channels_last(matrix: sp.csr_array, n_in: int, s_in: int, n_out: int, s_out: int) -> sp.csr_array:

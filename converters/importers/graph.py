@@ -16,6 +16,16 @@ from .affine_maps import Windows
 Array = np.ndarray
 
 
+class _Batch:
+    """Stands for the batch size in a shape that is computed at run time."""
+
+    def __repr__(self) -> str:
+        return "batch"
+
+
+BATCH = _Batch()
+
+
 @dataclass(frozen=True, eq=False)
 class Linear:
     """y = W x + b along the last axis; weight : (n_out, n_in) array, bias : (n_out,) array or None."""
@@ -54,6 +64,13 @@ class SumPool:
     """Sum over windows: average pooling times the size of the window."""
 
     windows: Windows
+
+
+@dataclass(frozen=True)
+class AdaptivePool:
+    """Average over bins that divide the spatial axes into ``out`` parts as evenly as whole numbers allow."""
+
+    out: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -158,7 +175,7 @@ class Unsupported:
 
 
 Op = (
-    Linear | Conv | AveragePool | SumPool | Mean | Scale | Relu | Reshape | Flatten | Squeeze | Unsqueeze
+    Linear | Conv | AveragePool | SumPool | AdaptivePool | Mean | Scale | Relu | Reshape | Flatten | Squeeze | Unsqueeze
     | Transpose | Pad | Add | Concatenate | Identity | Softmax | Unsupported
 )  # fmt: skip
 
@@ -208,6 +225,21 @@ def batch_norm(
     factor = (1.0 if gamma is None else np.asarray(gamma, dtype=np.float64)) / deviation
     shift = (0.0 if beta is None else np.asarray(beta, dtype=np.float64)) - np.asarray(mean, dtype=np.float64) * factor
     return Scale(np.broadcast_to(factor, np.shape(deviation)), shift, axis)
+
+
+def scale_by(kind: str, value: Array, constant_first: bool) -> Scale:
+    """Return x + c, x - c, c - x, x c or x / c as a Scale."""
+    if kind in ("add", "sum"):
+        return Scale(np.float64(1), value)
+    if kind == "sub":
+        return Scale(np.float64(-1), value) if constant_first else Scale(np.float64(1), -value)
+    if kind == "mul":
+        return Scale(value, np.float64(0))
+    if constant_first:
+        raise ValueError("divides by an activation")
+    if (value == 0).any():
+        raise ValueError("divides by zero")
+    return Scale(1 / value, np.float64(0))
 
 
 # What to use instead, by the name that any of the formats gives the operation.

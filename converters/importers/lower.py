@@ -21,6 +21,7 @@ from .affine_maps import (
     Affine,
     Budget,
     Windows,
+    adaptive_pool,
     added,
     average_pool,
     convolution,
@@ -202,6 +203,9 @@ def _affine(op: Any, node: g.Node, inputs: Sequence[Affine], budget: Budget) -> 
         case g.SumPool():
             matrix, shape, channels = average_pool(value.shape, op.windows, True, budget)
             matrix.data *= math.prod(op.windows.kernel)
+            return _pooled(matrix, shape, channels, value, node, budget)
+        case g.AdaptivePool():
+            matrix, shape, channels = adaptive_pool(value.shape, op.out, budget)
             return _pooled(matrix, shape, channels, value, node, budget)
         case g.Mean():
             return _mean(op, node, value, budget)

@@ -17,16 +17,9 @@ from .options import LoadOptions
 
 Array = np.ndarray
 Reader = Callable[[Any], Array]
+BATCH = g.BATCH
 
 
-class _Batch:
-    """Stands for the batch size in a shape that is computed at run time."""
-
-    def __repr__(self) -> str:
-        return "batch"
-
-
-BATCH = _Batch()
 FLOAT, DOUBLE = 1, 11
 
 
@@ -384,22 +377,7 @@ def _elementwise(proto: Any, attributes: Attributes, constants: Constants, batch
         raise ValueError("multiplies or divides two activations; only sums of them are taken")
     position = flags.index(True)
     value = constants.required(proto, position, "operand").astype(np.float64)
-    return scale_by(kind.lower(), value, position == 0)
-
-
-def scale_by(kind: str, value: Array, constant_first: bool) -> g.Op:
-    """Return x + c, x - c, c - x, x c or x / c as a Scale."""
-    if kind in ("add", "sum"):
-        return g.Scale(np.float64(1), value)
-    if kind == "sub":
-        return g.Scale(np.float64(-1), value) if constant_first else g.Scale(np.float64(1), -value)
-    if kind == "mul":
-        return g.Scale(value, np.float64(0))
-    if constant_first:
-        raise ValueError("divides by an activation")
-    if (value == 0).any():
-        raise ValueError("divides by zero")
-    return g.Scale(1 / value, np.float64(0))
+    return g.scale_by(kind.lower(), value, position == 0)
 
 
 def _identity(proto: Any, attributes: Attributes, constants: Constants, batch: int | None) -> g.Op:

@@ -15,10 +15,21 @@ import msgspec
 
 from neuro.errors import ConversionError, SpecError, nearest
 
+from .burst import BurstOptions, burst
+from .calibration import CalibrationOptions, calibration
+from .cos import COSOptions, cos
 from .draft import Draft
+from .ftbc import FTBCOptions, ftbc
+from .gaussian import GaussianOptions, gaussian
 from .ltb import LTBOptions, ltb
 from .max_norm import MaxNormOptions, max_norm
+from .mmse import MMSEOptions, mmse
 from .percentile_norm import PercentileNormOptions, percentile_norm
+from .qcfs import QCFSOptions, qcfs
+from .signed import SignedOptions, signed
+from .spike_norm import RMPOptions, SpikeNormOptions, rmp, spike_norm
+from .srp import SRPOptions, srp
+from .threshold_shift import ThresholdShiftOptions, threshold_shift
 from .v_init import VInitOptions, v_init
 
 
@@ -38,7 +49,19 @@ class Method:
 METHODS: dict[str, Method] = {
     "max_norm": Method(max_norm, MaxNormOptions),
     "percentile_norm": Method(percentile_norm, PercentileNormOptions),
+    "spike_norm": Method(spike_norm, SpikeNormOptions),
+    "rmp": Method(rmp, RMPOptions),
+    "threshold_shift": Method(threshold_shift, ThresholdShiftOptions),
+    "mmse": Method(mmse, MMSEOptions),
     "ltb": Method(ltb, LTBOptions),
+    "gaussian": Method(gaussian, GaussianOptions),
+    "calibration": Method(calibration, CalibrationOptions),
+    "ftbc": Method(ftbc, FTBCOptions),
+    "signed": Method(signed, SignedOptions),
+    "burst": Method(burst, BurstOptions),
+    "srp": Method(srp, SRPOptions),
+    "cos": Method(cos, COSOptions),
+    "qcfs": Method(qcfs, QCFSOptions),
     "v_init": Method(v_init, VInitOptions),
 }
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from neuro.errors import ConversionError
 
-from .draft import Draft, ann_passes, grouped_max, groups
+from .draft import Draft, Neurons, ann_passes, grouped_max, groups
 
 Array = np.ndarray
 
@@ -42,7 +42,6 @@ def mmse(draft: Draft, options: MMSEOptions) -> Draft:
     sums the error over all samples instead of an exponential mean over batches.
     """
     n_steps = draft.require_t("mmse")
-    draft = replace(draft, data=draft.data)
     group = {i: groups(draft.mlp.layers[i], options.per_neuron) for i in draft.hidden}
     limited = replace(draft, data=draft.data.limited(options.samples))
     top = {i: np.zeros(draft.mlp.layers[i].n_out) for i in draft.hidden}
@@ -56,7 +55,7 @@ def mmse(draft: Draft, options: MMSEOptions) -> Draft:
         for i in draft.hidden:
             a = values[i + 1].reshape(-1, values[i + 1].shape[-1])
             for k in range(options.candidates):
-                errors[i][k] += _squared_error(a, (1 - 0.01 * k) * top[i], n_steps, draft.neurons[i].fraction)
+                errors[i][k] += _squared_error(a, (1 - 0.01 * k) * top[i], n_steps, draft.neurons[i])
     thetas = {}
     for i, error in errors.items():
         pooled = np.stack([np.bincount(group[i], weights=row) for row in error])
@@ -66,13 +65,13 @@ def mmse(draft: Draft, options: MMSEOptions) -> Draft:
     return replace(draft, for_t=n_steps)
 
 
-def _squared_error(a: Array, theta: Array, n_steps: int, fraction: float) -> Array:
+def _squared_error(a: Array, theta: Array, n_steps: int, neurons: Neurons) -> Array:
     """Return the squared error of each neuron, summed over samples, (n,)."""
     unit = np.where(theta > 0, theta, 1.0).astype(np.float32) / np.float32(n_steps)
     levels = a * (1 / unit)
-    levels += np.float32(fraction)
+    levels += np.float32(neurons.fraction)
     np.floor(levels, out=levels)
-    np.clip(levels, 0, n_steps, out=levels)
+    np.clip(levels, 0, n_steps * neurons.max_spikes, out=levels)
     levels *= unit
     levels -= a
     return np.einsum("ij,ij->j", levels, levels, dtype=np.float64)

@@ -87,13 +87,14 @@ def focus(comparison: Comparison) -> Focus | None:
     if main.group == "ann":
         main = spiking[-1]
     kin = [row for row in spiking if _origin(row) == _origin(main)]
-    same_chip = [row for row in kin if row.settings.get("deploy.chip") == main.settings.get("deploy.chip")]
+    on_chip = [row for row in kin if row.settings.get("deploy.chip") == main.settings.get("deploy.chip")]
 
-    def first(group: str, rows: list[Row]) -> Row | None:
-        return main if main.group == group else next((row for row in rows if row.group == group), None)
+    def nearest(group: str) -> Row | None:
+        of_group = [row for row in (kin if "ideal" in (group, main.group) else on_chip) if row.group == group]
+        alike = [sum(main.settings.get(key) == value for key, value in row.settings.items()) for row in of_group]
+        return main if main.group == group else of_group[int(np.argmax(alike))] if of_group else None
 
-    on_chip = same_chip if main.group != "ideal" else kin
-    return Focus(comparison, main, comparison[main.ann], first("ideal", kin), first("chip", on_chip), first("native", on_chip))
+    return Focus(comparison, main, comparison[main.ann], nearest("ideal"), nearest("chip"), nearest("native"))
 
 
 def _origin(row: Row) -> tuple[Any, ...]:

@@ -246,7 +246,7 @@ def resources(at: Focus) -> Panel | None:
     return Panel(
         "resources",
         "chip",
-        f"{top.name.capitalize()} is nearest its limit: {100 * top.share:.0f} %",
+        f"Nearest its limit: {top.name}, {100 * top.share:.0f} %",
         f"The fullest core for a limit per core, the sum for a limit per chip. {row.label}.",
         "Bar chart. " + " ".join(f"{r.name}: {r.used:,.6g} of {r.limit:,.6g} {r.unit}, {100 * r.share:.0f} %." for r in limited),
         charts.bars(data, "share", "share of the limit", "", {"chip": charts.GROUP_COLOURS["chip"]}, [r["label"] for r in data], percent=True),

@@ -25,6 +25,7 @@ Array = np.ndarray
 
 ENGINES: dict[str, str] = {
     "batched": "Brian2 runtime, a batch of replicas, one shared weight matrix, event-driven delivery (default)",
+    "synapses": "one replica with Brian2's own Synapses, as a user would write it; runtime or C++ standalone",
     "reference": "the plain NumPy step loop, the oracle of the others",
 }
 
@@ -35,7 +36,7 @@ class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     ``batch_size``: replicas in a batch (None: chosen from the cache); ``target``: Brian2's code generation;
     ``delivery``: ``"auto"`` (event-driven, or dense where a layer is so active that it wins), ``"events"``, ``"dense"``;
     ``kernel``: ``"auto"`` (numba, or SciPy where it is absent), ``"numba"``, ``"scipy"``;
-    ``dt``: Brian2's time step [s]; ``workers``: processes over disjoint samples.
+    ``dt``: Brian2's time step [s]; ``device``: of the engine ``synapses``; ``workers``: processes over disjoint samples.
     """
 
     batch_size: int | None = None
@@ -43,6 +44,7 @@ class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     delivery: Literal["auto", "events", "dense"] = "auto"
     kernel: Literal["auto", "numba", "scipy"] = "auto"
     dt: float = 1e-3
+    device: Literal["runtime", "cpp_standalone"] = "runtime"
     workers: int = 1
 
 

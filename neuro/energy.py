@@ -1,0 +1,231 @@
+"""What an inference costs on a chip, in joules, by component and layer.
+
+    E = sum_l synops_l E_syn + sum_l (N_l steps E_inactive + n_fired_l (E_active - E_inactive)) + spikes and routes
+        + state resets + writes and reads + first layer on the host + P_static n_chips t_inf + P_overhead t_inf
+
+Every term carries the figure and the source it comes from, and ends that propagate term by term. A term without a figure
+is named as missing and is in no sum: the total is then a lower bound. Energy figures that hold static power already
+(an aggregate per synaptic event) are never added to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from .activity import Activity, Mode, PopulationActivity, located
+from .conventional import AnnWork, DigitalOptions, MatrixWork, design
+from .errors import SpecError
+from .estimate import Assumption, Estimate
+from .latency import LatencyOptions, latency
+
+APART = (STATIC, OVERHEAD)
+View = Literal["chip", "mac_ac", "lemaire"]
+
+class EnergyOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What to count, and how.
+
+    ``latency``: single or pipelined inferences, host-bound or not (static power needs the time);
+    ``view``: the chip's own figures, the 45 nm convention of 4.6 pJ a multiply-accumulate and 0.9 pJ an accumulate, or Lemaire et al. 2022;
+    ``figures``: marginal energies, or the chip's aggregate energy per synaptic event, which holds everything incl. static power;
+    ``static``: whether static power x time is counted (always shown apart);
+    ``overhead``: power of host or embedded processors above what static power covers [W], with its source; off by default;
+    ``first_layer``: how often a constant-current first layer is computed: once an inference, in every step, or left out;
+    ``host``: the design that computes it; ``host_mac``: instead, energy of one multiply-accumulate [J] with its source;
+    ``bits``: width of Lemaire's memories.
+    """
+
+    latency: LatencyOptions = LatencyOptions()
+    view: View = "chip"
+    figures: Literal["marginal", "aggregate"] = "marginal"
+    static: bool = True
+    overhead: Assumption | None = None
+    first_layer: Literal["once", "every_step", "not_counted"] = "once"
+    # The simulated current is computed in floating point, so the host's default is fp32, every product, weights in SRAM.
+    host: DigitalOptions = DigitalOptions(precision="fp32", counting="dense")
+    host_mac: Assumption | None = None
+    bits: int = 8
+
+
+@dataclass(frozen=True)
+class EnergyReport:
+    """Energy of an inference [J].
+
+    Parameters
+    ----------
+    terms : all that was counted; every sum below is over these.
+    mode : ``"single"`` or ``"pipelined"``; view, first_layer : as in the options.
+    missing : components without a figure, with the count they would be multiplied by; they are in no sum.
+    notes : choices and assumptions.
+    n_inferences : recorded inferences that the counts are means of.
+    """
+
+    terms: tuple[Term, ...]
+    mode: Mode
+    view: View
+    first_layer: str
+    missing: tuple[str, ...]
+    notes: tuple[str, ...]
+    n_inferences: int
+
+    @property
+    def total(self) -> Estimate:
+        """Everything that was counted, static power and overhead included where they are on."""
+        return Estimate.total(t.energy for t in self.terms)
+
+    @property
+    def dynamic(self) -> Estimate:
+        """Without static power and overhead: the boundary of a conventional design's energy."""
+        return Estimate.total(t.energy for t in self.terms if t.component not in APART)
+
+    @property
+    def chip_only(self) -> Estimate:
+        """What the chip spends on events: without the host's first layer, static power and overhead."""
+        return Estimate.total(t.energy for t in self.terms if t.component not in (*APART, *HOST_PART))
+
+    @property
+    def static(self) -> Estimate | None:
+        """Static power x time; None where it is off, has no figure or is held by an aggregate figure."""
+        return self.by_component.get(STATIC)
+
+    @property
+    def overhead(self) -> Estimate | None:
+        """Overhead power x time; None where it is off."""
+        return self.by_component.get(OVERHEAD)
+
+    @property
+    def by_component(self) -> dict[str, Estimate]:
+        """{component: energy}."""
+        return _sums((t.component, t.energy) for t in self.terms)
+
+    @property
+    def by_layer(self) -> dict[str, Estimate]:
+        """{population or "chip": energy}."""
+        return _sums((t.layer, t.energy) for t in self.terms)
+
+    @property
+    def sources(self) -> dict[str, tuple[str, ...]]:
+        """{component: "figure; formula; source [trust]" of each of its terms, once}."""
+        table: dict[str, dict[str, None]] = {}
+        for t in self.terms:
+            table.setdefault(t.component, {})[f"{t.figure}; {t.formula}; {t.source} [{t.trust}]"] = None
+        return {name: tuple(texts) for name, texts in table.items()}
+
+    @property
+    def partial(self) -> bool:
+        """Whether something has no figure, so that every sum is a lower bound."""
+        return bool(self.missing)
+
+
+def energy(activity: Activity, deployment: Any, options: EnergyOptions | None = None) -> EnergyReport:
+    """Return the energy of an inference of a recorded run.
+
+    Parameters
+    ----------
+    activity : of the run.
+    deployment : that ran, or a Chip (then without routing and static power); not used by the views ``"mac_ac"`` and ``"lemaire"``.
+    options : what to count.
+
+    Raises
+    ------
+    SpecError : the activity is of another network; a view or figure that the chip does not offer.
+
+    Source
+    ------
+    The figures of the chip file; every term names its own.
+    """
+    options = options or EnergyOptions()
+    if options.view != "chip":
+        from .views import lemaire, mac_ac
+
+        return (mac_ac if options.view == "mac_ac" else lemaire)(activity, options)
+    activity = located(activity, deployment)
+    chip = getattr(deployment, "chip", deployment)
+    if chip.kind != "neuromorphic":
+        raise SpecError(f"{chip.name} is a conventional design; use neuro.conventional, or view='mac_ac' or 'lemaire'")
+    ledger = Ledger(chip, activity, options.latency.mode)
+    if options.figures == "aggregate":
+        _aggregate(ledger)
+    else:
+        for p in activity.populations:
+            _synapses(ledger, p)
+            _updates(ledger, p)
+            _spikes(ledger, p)
+        _exchange(ledger)
+    host_terms(ledger.terms, ledger.missing, activity, options)
+    _timed(ledger, deployment, options)
+    if any(p.compartments > 1 for p in activity.populations):
+        ledger.notes.append(
+            "reset by subtraction is a construction of several compartments a neuron: each of them is charged for every update, "
+            "and as active where the neuron fires (an assumption)"
+        )
+    if options.latency.mode == "pipelined":
+        ledger.notes.append(
+            "pipelined: T steps an inference; holds on a chip that can reset and load populations separately"
+        )
+    return EnergyReport(
+        terms=tuple(ledger.terms),
+        mode=options.latency.mode,
+        view="chip",
+        first_layer=options.first_layer,
+        missing=tuple(dict.fromkeys(ledger.missing)),
+        notes=tuple(ledger.notes),
+        n_inferences=activity.n_inferences,
+    )
+
+
+def _timed(ledger: Ledger, deployment: Any, options: EnergyOptions) -> None:
+    """Add static power and overhead, power x time of an inference."""
+    aggregate = options.figures == "aggregate"
+    if (aggregate or not options.static) and options.overhead is None:
+        return
+    report = latency(ledger.activity, deployment, options.latency)
+    time = report.per_inference
+    figure = ledger.chip.power.static_chip
+    if options.static and not aggregate:
+        cores = ledger.activity.cores
+        if figure is None:
+            ledger.missing.append("static: power.static_chip has no published figure")
+        elif time is None or cores is None:
+            ledger.missing.append(
+                f"static: {figure.value:g} W a chip, but the time of an inference is not known ({'; '.join(report.missing)})"
+            )
+        else:
+            value = Estimate.of(figure) * cores.n_chips * time
+            formula = f"{figure.value:g} W x {cores.n_chips} chips x {time.value:g} s"
+            ledger.terms.append(
+                Term(
+                    WHOLE_CHIP,
+                    STATIC,
+                    time.value,
+                    "s",
+                    value,
+                    "power.static_chip",
+                    formula,
+                    f"{figure.source}, at {figure.at}",
+                    figure.trust,
+                )
+            )
+            ledger.missing.extend(f"static: its time leaves out {m}" for m in report.missing)
+    if options.overhead is not None:
+        o = options.overhead
+        if time is None:
+            ledger.missing.append(f"overhead: {o.value:g} W, but the time of an inference is not known")
+        else:
+            formula = f"{o.value:g} W x {time.value:g} s"
+            ledger.terms.append(
+                Term(WHOLE_CHIP, OVERHEAD, time.value, "s", o.estimate * time, "overhead", formula, o.source, "assumed")
+            )
+
+
+def _sums(pairs: Iterable[tuple[str, Estimate]]) -> dict[str, Estimate]:
+    table: dict[str, list[Estimate]] = {}
+    for name, value in pairs:
+        table.setdefault(name, []).append(value)
+    return {name: Estimate.total(parts) for name, parts in table.items()}
+
+
+__all__ = ["EnergyOptions", "EnergyReport", "Ledger", "Mapping", "Term", "energy", "host_terms"]
