@@ -60,15 +60,21 @@ def main() -> int:
         started = time.perf_counter()
 
     options = TrainOptions(
-        batch_size=arguments.batch, epochs=arguments.pairs + 1, validation=0, patience=0, clip_norm=0, learning_rate_decay=1
+        batch_size=arguments.batch,
+        epochs=arguments.pairs + 1,
+        validation=0,
+        patience=0,
+        clip_norm=0,
+        learning_rate_decay=1,
     )
     train(sizes, data.x_train, data.y_train, options, progress=between_epochs)
     ratios = [a / b for a, b in zip(ours[1:], theirs[1:], strict=True)]
     median = statistics.median(ratios)
     print(
-        f"{'-'.join(map(str, sizes))}, batch {arguments.batch}, {arguments.threads} threads, torch {torch.__version__}, "
-        f"numpy {np.__version__}: ours {statistics.median(ours[1:]):.2f} s, PyTorch {statistics.median(theirs[1:]):.2f} s "
-        f"an epoch; ratio median {median:.3f} (min {min(ratios):.3f}, max {max(ratios):.3f}, n = {len(ratios)})"
+        f"{'-'.join(map(str, sizes))}, batch {arguments.batch}, {arguments.threads} threads, "
+        f"torch {torch.__version__}, numpy {np.__version__}: "
+        f"ours {statistics.median(ours[1:]):.2f} s, PyTorch {statistics.median(theirs[1:]):.2f} s an epoch; "
+        f"ratio median {median:.3f} (min {min(ratios):.3f}, max {max(ratios):.3f}, n = {len(ratios)})"
     )
     return int(median > arguments.limit)
 

@@ -114,14 +114,19 @@ class Backprop:
     Parameters
     ----------
     layers : shapes and activations; the parameters themselves are given to each call.
-    dropout, input_dropout : probability with which a hidden activation, or an input, is zero in training; the others are
+    dropout, input_dropout : probability with which a hidden activation, or an input, is zero in training; others are
         divided by one minus it (N. Srivastava et al., JMLR 15, 2014, in its inverted form). Recurrent connections are
         left whole (W. Zaremba et al., 2014, arXiv:1409.2329).
     activity_penalty : c in  c (1/B) sum |a|  over hidden neurons (and positions of the sequence), added to the loss.
     """
 
     def __init__(
-        self, layers: Sequence[Dense], *, dropout: float = 0.0, input_dropout: float = 0.0, activity_penalty: float = 0.0
+        self,
+        layers: Sequence[Dense],
+        *,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        activity_penalty: float = 0.0,
     ) -> None:
         check_trainable(layers)
         self.layers = tuple(layers)

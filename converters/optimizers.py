@@ -27,8 +27,10 @@ class Adam:
     m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2;  w <- w - rate mhat/(sqrt(vhat) + eps),
     mhat = m/(1 - b1^t), vhat = v/(1 - b2^t).
 
-    Source: D. Kingma, J. Ba, "Adam: a method for stochastic optimization", ICLR 2015, arXiv:1412.6980; the bias
-    corrections are gathered into the rate and eps as at the end of its section 2, which changes no result.
+    Held are m/(1 - b1) and v/(1 - b2), and the constant factors are gathered into the rate and eps: fewer passes over
+    memory, the same result.
+
+    Source: D. Kingma, J. Ba, "Adam: a method for stochastic optimization", ICLR 2015, arXiv:1412.6980.
     """
 
     def __init__(self, like: Array, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> None:
@@ -40,20 +42,19 @@ class Adam:
     def step(self, parameters: Array, gradient: Array, learning_rate: float) -> None:
         """Change the parameters in place."""
         self._t += 1
-        correction = (1 - self.beta2**self._t) ** 0.5
-        rate = learning_rate * correction / (1 - self.beta1**self._t)
+        # sqrt(vhat) = spread * sqrt(square), with square = v/(1 - b2).
+        spread = ((1 - self.beta2) / (1 - self.beta2**self._t)) ** 0.5
+        rate = learning_rate * (1 - self.beta1) / (1 - self.beta1**self._t) / spread
         for first in range(0, parameters.size, CHUNK):
             piece = slice(first, first + CHUNK)
             g, m, v = gradient[piece], self.mean[piece], self.square[piece]
             work = self._work[: g.size]
             m *= self.beta1
-            m += np.multiply(g, 1 - self.beta1, out=work)
+            m += g
             v *= self.beta2
-            np.multiply(g, g, out=work)
-            work *= 1 - self.beta2
-            v += work
+            v += np.multiply(g, g, out=work)
             np.sqrt(v, out=work)
-            work += self.epsilon * correction
+            work += self.epsilon / spread
             np.divide(m, work, out=work)
             work *= rate
             parameters[piece] -= work

@@ -19,7 +19,14 @@ Spec = dict[str, Any]
 # Okabe and Ito 2008, "Color Universal Design"; the grey is dark enough to be seen on white (contrast 5.1).
 GROUP_COLOURS = {"ANN": "#6E6E6E", "ideal": "#0072B2", "chip": "#D55E00", "native reset": "#D55E00"}
 NATIVE = "#F2A477"  # vermilion, lighter: where dashes cannot tell the native row from the chip row
-COMPONENT_COLOURS = ("#009E73", "#E69F00", "#56B4E9", "#CC79A7", "#F0E442", "#7F6A4D")
+COMPONENT_COLOURS = {
+    "synaptic operations": "#009E73",
+    "neuron updates": "#E69F00",
+    "spike routing": "#56B4E9",
+    "static": "#CC79A7",
+    "host first layer": "#7F6A4D",
+    "overhead": "#F0E442",
+}
 PART_COLOURS = {"inherited": "#7F6A4D", "clipping": "#CC79A7", "quantisation": "#56B4E9", "unevenness": "#E69F00"}
 TEXT, MUTED, GRID, PAPER = "#1F2328", "#57606A", "#D8DEE4", "#FFFFFF"
 DARK = {
@@ -93,8 +100,10 @@ def steps(curves: Rows, reference: Rows, faint: Rows, labels: Rows, domain: tupl
     colour = _group_colour(legend=False)
     dash = _group_dash()
     line = alt.Chart(alt.NamedData("data"))
+    behind = [
+        alt.Chart(alt.NamedData("faint")).mark_line(strokeWidth=1, opacity=0.3).encode(x, y, colour, detail="label:N")
+    ]
     layers = [
-        alt.Chart(alt.NamedData("faint")).mark_line(strokeWidth=1, opacity=0.3).encode(x, y, colour, detail="label:N"),
         line.mark_area(opacity=0.14).encode(x, alt.Y("low:Q"), alt.Y2("high:Q"), colour),
         alt.Chart(alt.NamedData("reference")).mark_rule(strokeWidth=1.5).encode(y, colour),
         line.mark_line(strokeWidth=2.5).encode(x, y, colour, dash),
@@ -117,7 +126,11 @@ def steps(curves: Rows, reference: Rows, faint: Rows, labels: Rows, domain: tupl
         .encode(x, y, text="text:N", color=colour),
     ]
     return _spec(
-        alt.layer(*layers), {"data": curves, "reference": reference, "faint": faint, "labels": labels}, 320, {"right": right}
+        # Vega warns about the extent of a layer without rows.
+        alt.layer(*(behind if faint else ()), *layers),
+        {"data": curves, "reference": reference, **({"faint": faint} if faint else {}), "labels": labels},
+        320,
+        {"right": right},
     )
 
 
@@ -146,7 +159,7 @@ def tradeoff(points: Rows, front: Rows, references: Rows, x: str, x_title: str, 
         alt.Tooltip(f"{x}:Q", title=x_title, format=".3s"),
     ]
     shape = alt.Shape(
-        "group:N", scale=alt.Scale(domain=list(GROUP_COLOURS), range=["diamond", "circle", "circle", "triangle-up"]), legend=None
+        "group:N", scale=alt.Scale(domain=list(GROUP_COLOURS), range=["diamond", "circle", "circle", "triangle-up"])
     )
     cloud = alt.Chart(alt.NamedData("data"))
     beside = alt.Chart(alt.NamedData("references"))
@@ -179,7 +192,7 @@ def stacked(parts: Rows, totals: Rows, components: Sequence[str], x_title: str, 
     x = alt.X("energy_J:Q", title=x_title, stack="zero", axis=alt.Axis(labelExpr=label, grid=True, tickCount=5))
     colour = alt.Color(
         "component:N",
-        scale=alt.Scale(domain=list(components), range=[COMPONENT_COLOURS[k % 6] for k in range(len(components))]),
+        scale=alt.Scale(domain=list(components), range=component_colours(components)),
         legend=alt.Legend(title=None, columns=2, symbolType="square"),
         sort=list(components),
     )
@@ -417,7 +430,7 @@ def lines(rows: Rows, field: str, x_title: str, y_title: str, rules: Rows, serie
     rows : step, series, ``field``; rules : value, label.
     """
     names = _labels(rows, "series")
-    colours = [*COMPONENT_COLOURS[:4], "#0072B2", "#7F6A4D"]
+    colours = [*COMPONENT_COLOURS.values()][:5]
     x = alt.X("step:Q", title=x_title, axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(zero=False, nice=False))
     y = alt.Y(f"{field}:Q", title=y_title, axis=alt.Axis(tickCount=5, format="~s"))
     colour = alt.Color(
@@ -469,7 +482,7 @@ def floor_plan(cores: Rows, tiles: Rows, width: int, height: int, traffic: bool)
         alt.Tooltip("use:Q", title="fullest resource", format=".1%"),
     ]
     if traffic:
-        tooltip.append(alt.Tooltip("traffic:Q", title="spikes sent per inference", format=",.1f"))
+        tooltip.append(alt.Tooltip("traffic:Q", title="messages sent per inference", format=",.1f"))
     layers = [
         alt.Chart(alt.NamedData("tiles"))
         .mark_rect(fillOpacity=0, stroke=GRID, strokeWidth=1)
@@ -505,11 +518,18 @@ def static(spec: Spec, width: int = 640) -> Spec:
     return {**spec, "width": width, "background": PAPER, "config": {**spec["config"], "background": PAPER}}
 
 
+def component_colours(components: Sequence[str]) -> list[str]:
+    """Return one colour a component: its own, or for one without, the next that is free (then again from the first)."""
+    free = [colour for name, colour in COMPONENT_COLOURS.items() if name not in components] or list(COMPONENT_COLOURS.values())
+    others = [name for name in components if name not in COMPONENT_COLOURS]
+    return [COMPONENT_COLOURS.get(name) or free[others.index(name) % len(free)] for name in components]
+
+
 def _group_colour(legend: bool, names: Sequence[str] = tuple(GROUP_COLOURS)) -> alt.Color:
     return alt.Color(
         "group:N",
         scale=alt.Scale(domain=list(names), range=[GROUP_COLOURS[name] for name in names]),
-        legend=alt.Legend(title=None, symbolType="circle", columns=4) if legend else None,
+        legend=alt.Legend(title=None, columns=4) if legend else None,
     )
 
 
@@ -528,6 +548,8 @@ def _spec(
     chart = chart.properties(width="container", height=height if isinstance(height, int) else alt.Step(**height))
     chart = chart.properties(padding={"left": 5, "top": 5, "right": 5, "bottom": 5, **(padding or {})})
     spec: Spec = chart.to_dict()
+    # A step a band fixes the height; said here, because Vega-Lite warns about the default that it then drops.
+    spec["autosize"] = {"type": "fit" if isinstance(height, int) else "fit-x", "contains": "padding"}
     spec["config"] = CONFIG
     spec["datasets"] = {name: [dict(row) for row in rows] for name, rows in datasets.items()}
     return spec

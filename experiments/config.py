@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,9 +38,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class DataSettings(Settings, frozen=True):
-    """``[data]``: a name of DATASETS or the path of a ``.npz`` or ``.csv``; the seed of the split; test samples used (0: all).
+    """``[data]``: a name of DATASETS or the path of a ``.npz`` or ``.csv``; the seed of the split; test samples used
+    (0: all).
 
-    ``options`` (the data set's own settings, written flat in the config) and ``sha256`` (of the user's file) are filled in.
+    ``options`` (the data set's own settings, written flat in the config) and ``sha256`` (of the user's file) are
+        filled in.
     """
 
     name: str = "digits"
@@ -51,7 +53,8 @@ class DataSettings(Settings, frozen=True):
 
 
 class ModelSettings(Settings, frozen=True):
-    """``[model]``: the file of a trained network, or the widths of the hidden layers of one to train with ``[train]``."""
+    """``[model]``: the file of a trained network, or the widths of the hidden layers of one to train with
+    ``[train]``."""
 
     file: str = ""
     hidden: tuple[Count, ...] = (128, 64)
@@ -59,7 +62,8 @@ class ModelSettings(Settings, frozen=True):
 
 
 class ConvertSettings(Settings, frozen=True):
-    """``[convert]``: the method, training samples for calibration, the grid (0: none); the method's own settings stand beside them."""
+    """``[convert]``: the method, training samples for calibration, the grid (0: none); the method's own settings
+    stand beside them."""
 
     method: str = "ltb"
     calibration: Count = 1000
@@ -82,7 +86,8 @@ class RunSettings(Settings, frozen=True):
 
 
 class DeploySettings(Settings, frozen=True):
-    """``[deploy]``: a chip by name or file; the settings of ``neuro.deploy`` stand beside it; ``sha256`` (of the chip file) is filled in."""
+    """``[deploy]``: a chip by name or file; the settings of ``neuro.deploy`` stand beside it; ``sha256`` (of the
+    chip file) is filled in."""
 
     chip: str = "loihi1"
     options: dict[str, Any] = {}
@@ -182,12 +187,11 @@ class Experiment:
         return tuple(found.values())
 
 
-def load_experiment(
-    config: str | os.PathLike[str], *, overrides: Sequence[str] = (), preset: str = ""
-) -> Experiment:
+def load_experiment(config: str | os.PathLike[str], *, overrides: Sequence[str] = (), preset: str = "") -> Experiment:
     """Return the experiment of a TOML file, or of a shipped config by name (``digits.toml``).
 
-    overrides : ``"convert.percentile=99"``, the value in TOML (a bare word is a string); preset : a table of ``[presets]``.
+    overrides : ``"convert.percentile=99"``, the value in TOML (a bare word is a string); preset : a table of
+        ``[presets]``.
 
     Raises
     ------
@@ -257,7 +261,9 @@ def parse(
     )
 
 
-def _struct_table(table: str, values: dict[str, Any], causes: list[str], kind: Any, hidden: Sequence[str] = ()) -> list[Any]:
+def _struct_table(
+    table: str, values: dict[str, Any], causes: list[str], kind: Any, hidden: Sequence[str] = ()
+) -> list[Any]:
     """Return the grid of one struct."""
     options = {field.name: field for field in msgspec.structs.fields(kind) if field.name not in hidden}
     grids: dict[str, list[Any]] = {}
@@ -310,7 +316,8 @@ def _data_table(table: str, values: dict[str, Any], causes: list[str]) -> list[D
 
 
 def _convert_table(table: str, values: dict[str, Any], causes: list[str]) -> list[ConvertSettings]:
-    """Return the grid of ``[convert]``: settings of a method stand flat, or in a table of its name; of a chain in the latter."""
+    """Return the grid of ``[convert]``: settings of a method stand flat, or in a table of its name; of a chain in
+    the latter."""
     flat, per_item = _split(values, ConvertSettings)
     method = values.pop("method", "ltb")
     if isinstance(method, list):
@@ -381,7 +388,7 @@ def _run_table(table: str, values: dict[str, Any], causes: list[str]) -> list[Ru
     return _struct_table(table, values, causes, RunSettings)
 
 
-TABLES = {
+TABLES: dict[str, Callable[[str, dict[str, Any], list[str]], list[Any]]] = {
     "data": _data_table,
     "model": _model_table,
     "train": _train_table,

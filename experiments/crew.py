@@ -32,7 +32,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Report:
-    """What became of a job: its value; or the text and trace of what it raised; or ``died``, in words, with its worker."""
+    """What became of a job: its value; or the text and trace of what it raised; or ``died``, in words, with its
+    worker."""
 
     name: str
     value: Any = None
@@ -140,7 +141,8 @@ class Processes:
         connection.wait([x for w in busy for x in (w.pipe, w.process.sentinel)])
         reports = []
         for index, worker in enumerate(self._workers):
-            if worker.job is None:
+            job = worker.job
+            if job is None:
                 continue
             # A dead worker's last report may still be in the pipe: read before asking whether it lives.
             alive = worker.process.is_alive()
@@ -152,7 +154,7 @@ class Processes:
                 alive = False
             if not alive:
                 worker.process.join()
-                reports.append(Report(worker.job.name, died=f"its worker died (exit code {worker.process.exitcode})"))
+                reports.append(Report(job.name, died=f"its worker died (exit code {worker.process.exitcode})"))
                 worker.pipe.close()
                 self._workers[index] = self._hire()
         return reports
@@ -198,7 +200,8 @@ def _limited_threads(threads: int) -> Iterator[None]:
 
 
 class Dask:
-    """A Dask cluster by the address of its scheduler, or one started on this machine for ``local`` or ``local:WORKERS``.
+    """A Dask cluster by the address of its scheduler, or one started on this machine for ``local`` or
+    ``local:WORKERS``.
 
     Raises
     ------
@@ -216,11 +219,17 @@ class Dask:
         if scheduler == "local" or scheduler.startswith("local:"):
             count = scheduler.removeprefix("local").removeprefix(":")
             if count and not (count.isdigit() and int(count) > 0):
-                raise EngineError(f"scheduler {scheduler!r}: expected local, local:WORKERS or an address such as tcp://host:8786")
+                raise EngineError(
+                    f"scheduler {scheduler!r}: expected local, local:WORKERS or an address such as tcp://host:8786"
+                )
             workers = int(count) if count else os.cpu_count() or 1
             with _limited_threads(max(1, (os.cpu_count() or 1) // workers)):
                 self._cluster = distributed.LocalCluster(
-                    n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs="CRITICAL"
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address=None,
+                    silence_logs="CRITICAL",
                 )
             address = self._cluster.scheduler_address
         try:

@@ -1,6 +1,7 @@
 """Why a spiking network answers as it does: rates against activations, thresholds, and where errors come from.
 
-All on the first samples of the test set, for hidden populations of feed-forward networks. ``a`` is the activation of the
+All on the first samples of the test set, for hidden populations of feed-forward networks. ``a`` is the activation of
+the
 ANN, ``theta`` the threshold of the neuron in the ANN's units, ``r`` its rate in spikes per step; theta r stands for a.
 """
 
@@ -11,7 +12,6 @@ from collections.abc import Mapping
 import numpy as np
 import scipy.sparse as sp
 
-from converters.mlp import MLP
 from neuro.network import INPUT, SpikingNetwork, per_neuron
 from neuro.recording import Recording
 
@@ -135,7 +135,9 @@ def decompositions(
                 z += current if unit is None else np.rint(current / unit) * unit
             else:
                 amplitude = per_neuron(network[j.pre].amplitude, network[j.pre].size)
-                z += _product(np.rint(recording.sample_rates[j.pre].astype(np.float64) * n_steps) / n_steps * amplitude, j.weight)
+                z += _product(
+                    np.rint(recording.sample_rates[j.pre].astype(np.float64) * n_steps) / n_steps * amplitude, j.weight
+                )
         if unit is not None:
             z = np.rint(z * n_steps / unit) * unit / n_steps
         a = activations[name][: len(r)].astype(np.float64) / theta
@@ -161,7 +163,9 @@ def decompositions(
     return tuple(found)
 
 
-def traces(network: SpikingNetwork, recording: Recording, samples: tuple[int, ...], labels: Array, m: int = 12) -> tuple[Trace, ...]:
+def traces(
+    network: SpikingNetwork, recording: Recording, samples: tuple[int, ...], labels: Array, m: int = 12
+) -> tuple[Trace, ...]:
     """Return spikes and the potentials of the first m neurons of the watched samples."""
     found = []
     for index, sample in enumerate(samples):
@@ -170,7 +174,10 @@ def traces(network: SpikingNetwork, recording: Recording, samples: tuple[int, ..
                 sample=sample,
                 label=int(labels[sample]) if labels.ndim == 1 else -1,
                 answer=int(recording.predictions[sample]),
-                spikes={name: table[table[:, 0] == sample][:, 1:].astype(np.int32) for name, table in recording.spikes.items()},
+                spikes={
+                    name: table[table[:, 0] == sample][:, 1:].astype(np.int32)
+                    for name, table in recording.spikes.items()
+                },
                 potentials={name: v[index][:, :m].astype(np.float32) for name, v in recording.potentials.items()},
                 thresholds={
                     name: thresholds_in_ann_units(network, name)[:m].astype(np.float32)

@@ -90,8 +90,8 @@ def spiking(
 
     target : what ran, ideal or deployed; watched : a run of the first test samples with rates and spikes recorded.
     """
-    deployment = None if isinstance(target, SpikingNetwork) else target
-    network = target if deployment is None else deployment.network
+    deployment = target if isinstance(target, Deployment) else None
+    network = target.network if isinstance(target, Deployment) else target
     counts = activity(recording, target)
     predictions = recording.predictions
     classes = data.task == "classification"
@@ -121,6 +121,7 @@ def spiking(
         neuron_updates=sum(counts.updates(p, "single") for p in counts.populations) / n,
         macs=counts.input_macs / n,
         layers=_layers(counts, recording),
+        synop_spread=_spread(recording),
         decided_at=recording.decided_at.astype(np.int32) if early else None,
         engine={name: value for name, value in recording.info.items() if name != "network"},
         **_answers(data, recording.outputs, predictions, recording.predictions),
@@ -131,7 +132,9 @@ def spiking(
     if classes:
         parts["disagreements"] = _disagreements(trial.key, data, ann_outputs, ann_predictions, predictions)
     if deployment is not None:
-        parts["chip"] = costs.chip_facts(deployment.chip)
+        used = costs.used_figures(counts, deployment)
+        parts["chip"] = costs.chip_facts(deployment.chip, used)
+        parts["figures"] = costs.figures(deployment.chip, used)
         parts["omissions"] = costs.omissions(row)
     return _measured(parts, row)
 
@@ -219,6 +222,14 @@ def _answers(data: Dataset, outputs: Array, predictions: Array, given: Array | N
     return found
 
 
+def _spread(recording: Recording) -> tuple[float, float, float, float]:
+    each = (
+        np.sum(list(recording.synaptic_operations.values()), axis=0) if recording.synaptic_operations else np.zeros(1)
+    )
+    low, high = np.percentile(each, [5, 95])
+    return float(np.mean(each)), float(np.std(each)), float(low), float(high)
+
+
 def _layers(counts: Activity, recording: Recording) -> tuple[LayerCounts, ...]:
     n = counts.n_inferences
     found = []
@@ -289,7 +300,9 @@ def _conventional(work: AnnWork, key: str) -> tuple[list[Conventional], list[Omi
                     try:
                         made = design(work, options, chip)
                     except SpecError as error:
-                        omitted.append(Omission(f"the ANN at {node}, {precision}, {memory}", str(error), "conventional"))
+                        omitted.append(
+                            Omission(f"the ANN at {node}, {precision}, {memory}", str(error), "conventional")
+                        )
                         continue
                     found.append(_conventional_row(made, key, chip))
     return found, omitted

@@ -41,7 +41,8 @@ class Plan:
     """The trials of a config, those without a result in the store, and what they will take.
 
     stages : {kind: shared stages that must be made}.
-    seconds : in one process; memory : [byte] of one process. An estimate from rates of a typical core, within a factor of
+    seconds : in one process; memory : [byte] of one process. An estimate from rates of a typical core, within a
+        factor of
         three or so; ``measured`` says that the store held trials of this experiment to correct it by.
     """
 
@@ -63,7 +64,9 @@ def plan(experiment: Experiment, folder: str | os.PathLike[str] | None = None, d
     experiment = resolved(experiment, data_dir)
     store = Store(folder) if folder is not None and (Path(folder) / "store.json").exists() else None
     missing = [t for t in experiment.trials if store is None or store.status(t.key) not in ("done", "skipped")]
-    sizes = {d: _size(load_dataset(d.name, data_dir or None, d.split_seed, d.options or None), d) for d in experiment.data}
+    sizes = {
+        d: _size(load_dataset(d.name, data_dir or None, d.split_seed, d.options or None), d) for d in experiment.data
+    }
     made: dict[str, dict[str, float]] = {}
     for trial in missing:
         for stage in stages_of(trial):
@@ -111,7 +114,9 @@ def resolved(experiment: Experiment, data_dir: str = "") -> Experiment:
     model = fill(experiment.model, lambda m: of_file(m.file) if m.file else "")
     deploy = fill(experiment.deploy, lambda d: load_chip(chip_path(d.chip, experiment.folder)).sha256)
     if causes:
-        raise SpecError(problems(f"{experiment.title}: the settings cannot be run together:", list(dict.fromkeys(causes))))
+        raise SpecError(
+            problems(f"{experiment.title}: the settings cannot be run together:", list(dict.fromkeys(causes)))
+        )
     return replace(experiment, data=data, model=model, deploy=deploy)
 
 
@@ -128,9 +133,13 @@ def contradictions(experiment: Experiment) -> list[str]:
             if value not in known:
                 causes.append(f"run.{what}: {value!r} is not known{nearest(value, known)}")
         if run.exit_threshold and run.exit_min_steps > run.n_steps:
-            causes.append(f"run.exit_min_steps {run.exit_min_steps} is above run.n_steps {run.n_steps}: no sample could stop")
+            causes.append(
+                f"run.exit_min_steps {run.exit_min_steps} is above run.n_steps {run.n_steps}: no sample could stop"
+            )
         if run.readout_start and run.readout != "delayed":
-            causes.append(f"run.readout_start {run.readout_start} has no effect with readout {run.readout!r}; it is for 'delayed'")
+            causes.append(
+                f"run.readout_start {run.readout_start} has no effect with readout {run.readout!r}; it is for 'delayed'"
+            )
         if run.readout == "delayed" and run.readout_start >= run.n_steps:
             causes.append(f"run.readout_start {run.readout_start} leaves none of the {run.n_steps} steps to read")
     for convert in experiment.convert:
@@ -141,7 +150,9 @@ def contradictions(experiment: Experiment) -> list[str]:
                 "run it with deploy.chip = [] or leave it out"
             )
         if protocols and any(run.exit_threshold for run in experiment.run):
-            causes.append(f"convert.method {convert.method!r} decides after its pre-steps: run.exit_threshold cannot go with it")
+            causes.append(
+                f"convert.method {convert.method!r} decides after its pre-steps: run.exit_threshold cannot go with it"
+            )
     for deploy in experiment.deploy:
         name = deploy.chip
         if name not in list_chips() and not name.endswith(".toml"):
@@ -184,7 +195,11 @@ def _stage_seconds(kind: str, trial: Trial, size: _Size) -> float:
 
 
 def _largest(options: Mapping[str, Any], name: str, default: float) -> float:
-    values = [_largest(v, name, default) if isinstance(v, dict) else v for k, v in options.items() if k == name or isinstance(v, dict)]
+    values = [
+        _largest(v, name, default) if isinstance(v, dict) else v
+        for k, v in options.items()
+        if k == name or isinstance(v, dict)
+    ]
     return max((float(v) for v in values), default=default)
 
 

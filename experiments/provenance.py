@@ -70,7 +70,8 @@ def forget_peak() -> None:
 
 
 def peak_memory() -> float | None:
-    """Return the largest resident memory of this process since :func:`forget_peak` [byte]; None where it is not known."""
+    """Return the largest resident memory of this process since :func:`forget_peak` [byte]; None where it is not
+    known."""
     with suppress(OSError), open("/proc/self/status", encoding="ascii", errors="replace") as lines:
         for line in lines:
             if line.startswith("VmHWM:"):

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -21,7 +20,7 @@ from .crew import Alone, Crew, Job, Report, crew
 from .datasets import load_dataset
 from .plan import resolved
 from .stages import Context, Outcome, Stage, stages_of, work
-from .store import DiskFullError, Store, TrialResult
+from .store import DiskFullError, Status, Store, TrialResult
 
 DEATHS = 2  # a job is tried on a second worker, then given up
 
@@ -85,8 +84,8 @@ def run(
     experiment : of :func:`experiments.config.load_experiment`.
     folder : of the store; made where it does not exist.
     options : how; None runs in this process.
-    progress : called with stage ``"trials"`` after each of them, info: trials a second, failures, best accuracy of a spiking
-        network so far; in one process also by the stages themselves (``"train"``, ``"simulate"``, ...).
+    progress : called with stage ``"trials"`` after each of them, info: trials a second, failures, best accuracy of a
+        spiking network so far; in one process also by the stages themselves (``"training"``, ``"simulating"``, ...).
 
     Raises
     ------
@@ -127,7 +126,7 @@ def run(
         with_help.close()
     outcomes = [state.finished[key] for key in state.trials]
     counts = {status: sum(o.status == status for o in outcomes) for status in ("done", "skipped", "failed")}
-    reasons = tuple((state.trials[k].key[:12], o.reason) for k, o in state.finished.items() if k in state.trials and o.reason)
+    reasons = tuple((key[:12], state.finished[key].reason) for key in state.trials if state.finished[key].reason)
     return Summary(present, **counts, seconds=time.monotonic() - began, reasons=reasons)
 
 
@@ -200,7 +199,7 @@ def _finish(name: str, outcome: Outcome, state: _State, store: Store) -> None:
     state.finished[name] = outcome
     if name in state.trials and not outcome.stored:
         trial = state.trials[name]
-        status = "skipped" if outcome.status == "skipped" else "failed"
+        status: Status = "skipped" if outcome.status == "skipped" else "failed"
         store.put(TrialResult(trial.key, trial.plain, status, reason=outcome.reason, trace=outcome.trace))
     for other in state.dependants(name):
         if other in state.finished:

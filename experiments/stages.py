@@ -1,4 +1,5 @@
-"""The stages of a trial: load and train, convert, deploy, simulate, count. Shared ones are made once and kept in the store.
+"""The stages of a trial: load and train, convert, deploy, simulate, count. Shared ones are made once and kept in the
+store.
 
 A shared stage is named by the hash of the settings it depends on, so that trials which agree in them find it.
 """
@@ -23,7 +24,7 @@ from converters.mlp import MLP
 from converters.train import TrainOptions, train
 from neuro import archive
 from neuro.chip import load_chip
-from neuro.deploy import DeployOptions, Deployment, deploy
+from neuro.deploy import Deployment, DeployOptions, deploy
 from neuro.encoding import with_encoder
 from neuro.engines import EngineOptions, Record, simulate
 from neuro.errors import (
@@ -104,9 +105,7 @@ def model_key(trial: Trial) -> str:
     if trial.model.file:
         return key_of({"file": trial.model.sha256})
     data = msgspec.structs.replace(trial.data, limit=0)
-    return key_of(
-        {"seed": trial.seed, "data": _plain(data), "hidden": list(trial.model.hidden), "train": trial.train}
-    )
+    return key_of({"seed": trial.seed, "data": _plain(data), "hidden": list(trial.model.hidden), "train": trial.train})
 
 
 def network_key(trial: Trial) -> str:
@@ -155,7 +154,9 @@ def work(stage: Stage, context: Context, progress: ProgressCallback | None = Non
     try:
         store = Store(context.store, create=False)
         if store.id != context.store_id:
-            raise EngineError(f"{context.store} is another store on this worker; put it on a file system that all workers share")
+            raise EngineError(
+                f"{context.store} is another store on this worker; put it on a file system that all workers share"
+            )
         bench = Bench(store, context, progress)
         if stage.kind == "trial":
             return bench.run(trial)
@@ -195,7 +196,9 @@ class Bench:
             name = settings.name
             if settings.sha256:
                 name = str(find_file(name, Path(self.context.folder), self.context.data_dir))
-            data = load_dataset(name, self.context.data_dir or None, settings.split_seed, settings.options or None, self.progress)
+            data = load_dataset(
+                name, self.context.data_dir or None, settings.split_seed, settings.options or None, self.progress
+            )
             n = settings.limit
             if not n or n >= len(data.x_test):
                 return data
@@ -295,7 +298,7 @@ class Bench:
         measured = measure.Measured({}, {})
         try:
             with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
+                warnings.filterwarnings("always", category=UserWarning, module=r"(experiments|converters|neuro)\.")
                 measured = self._measure(trial)
             notes = tuple(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)))
             measured.result["warnings"] = list(notes)
@@ -377,7 +380,8 @@ class Bench:
     # -- values in hand -----------------------------------------------------------------------------
 
     def _held(self, kind: str, key: str, make: Callable[[], T]) -> T:
-        """Return a value from this process's memory, else make it; the oldest of its kind goes when there are too many."""
+        """Return a value from this process's memory, else make it; the oldest of its kind goes when there are too
+        many."""
         memory, name = self._memory, (self.context.store, kind, key)
         if name in memory:
             memory.move_to_end(name)

@@ -91,10 +91,12 @@ def holm(p: Sequence[float]) -> list[float]:
 
     Source: Holm 1979, Scand. J. Stat. 6:65.
     """
-    p = np.asarray(p, dtype=np.float64)
-    order = np.argsort(p, kind="stable")
-    corrected = np.empty(len(p))
-    corrected[order] = np.minimum(1.0, np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order])) if len(p) else []
+    found = np.asarray(p, dtype=np.float64)
+    if not len(found):
+        return []
+    order = np.argsort(found, kind="stable")
+    corrected = np.empty(len(found))
+    corrected[order] = np.minimum(1.0, np.maximum.accumulate((len(found) - np.arange(len(found))) * found[order]))
     return [float(value) for value in corrected]
 
 

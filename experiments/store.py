@@ -93,7 +93,8 @@ class Store:
         self.id: str = str(found.get("id", ""))
 
     def put(self, result: TrialResult) -> None:
-        """Write a result: arrays first, then the record that makes it count; it replaces an earlier one of the trial."""
+        """Write a result: arrays first, then the record that makes it count; it replaces an earlier one of the
+        trial."""
         record: dict[str, Any] = {
             "format": FORMAT,
             "version": VERSION,

@@ -39,7 +39,7 @@ class PopulationActivity:
     compartments : that a neuron takes on the chip (2 where reset by subtraction is a construction).
     leaky : whether the potential decays.
     spikes : sent (bursts and signed spikes by magnitude).
-    fired : (neuron, step) pairs with at least one spike, where a neuron sends at most one a step; otherwise at most that many.
+    fired : (neuron, step) pairs with a spike, where a neuron sends at most one a step; otherwise at most that many.
     max_spikes : the most spikes of a neuron in a step.
     synaptic_operations : {projection: arriving spikes times synapses}.
     synapses : {projection: (n_pre, n_post, stored weights)} of the spiking projections that end here.
@@ -177,7 +177,7 @@ class Activity:
         return self.synaptic_operations / (synapses * self.n_inferences) if synapses else 0.0
 
     def scaled(self, rate: float = 1.0, n_steps: int | None = None) -> Activity:
-        """Return the activity of an imagined run: every spike count times ``rate``, for ``n_steps`` steps at the same rate a step.
+        """Return an imagined run: every spike count times ``rate``, for ``n_steps`` steps at the same spikes a step.
 
         Raises
         ------
@@ -235,7 +235,7 @@ def activity(recording: Recording, network: Any = None, *, inputs: Array | None 
     Parameters
     ----------
     recording : of ``neuro.simulate``.
-    network : SpikingNetwork or Deployment that ran; without it the counts that need weights, biases or a placement are left out.
+    network : SpikingNetwork or Deployment that ran; without it, what needs weights, biases or a placement is left out.
     inputs : (n_samples, n_in) array that was simulated, for NeuroBench's count of the first layer.
 
     Raises
@@ -295,7 +295,7 @@ def _population(
     window: Array,
 ) -> PopulationActivity:
     name, size, n = p["name"], int(p["size"]), recording.n_samples
-    spikes = int(recording.spike_counts[name].sum()) if name in recording.spike_counts else 0
+    spikes = _number(recording.spike_counts[name]) if name in recording.spike_counts else 0
     coming = [j for j in about["projections"] if j["post"] == name]
     currents = [j for j in coming if j["pre"] == INPUT and p["encoder"] is None]
     spiking = [f"{j['pre']}->{name}" for j in coming if j["pre"] != INPUT]
@@ -319,7 +319,7 @@ def _population(
         spikes=spikes,
         fired=min(spikes, size * int(window.sum())),
         max_spikes=int(p.get("max_spikes", 1)),
-        synaptic_operations={k: int(recording.synaptic_operations[k].sum()) for k in spiking},
+        synaptic_operations={k: _number(recording.synaptic_operations[k]) for k in spiking},
         synapses={
             f"{j['pre']}->{name}": (int(j["n_pre"]), int(j["n_post"]), int(j["synapses"]))
             for j in coming
@@ -352,8 +352,14 @@ def located(activity_: Activity, deployment: Any) -> Activity:
     return activity(activity_.recording, deployment)
 
 
+def _number(counts: Array) -> float:
+    """Return the sum: a whole number of whole numbers, a fraction only of an assumed run."""
+    total: float = counts.sum().item()
+    return total
+
+
 def _share(counts: Array) -> Array:
-    total = int(counts.sum())
+    total = counts.sum()
     return counts / total if total else np.zeros(len(counts))
 
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from .activity import Activity, Mode, PopulationActivity
 from .conventional import AnnWork, DigitalOptions, MatrixWork, design
 from .errors import SpecError
-from .estimate import Assumption, Estimate
+from .estimate import Estimate
 
 WHOLE_CHIP = "chip"  # the "layer" of what belongs to no population
-STATIC, OVERHEAD, HOST = "static", "overhead", "host first layer"
-FirstLayer = Literal["once", "every_step", "not_counted"]
+HOST = "host first layer"
 
-# Names under which a chip file states what another of its figures holds already.
+# What a chip file may state to be held by another of its figures -> components then neither charged nor missing.
 CONTAINED = {
     "neuron_update": ("neuron updates",),
     "routing": ("spike out", "spike routing", "axon messages"),
@@ -54,7 +53,7 @@ class Term:
 
 
 class Ledger:
-    """Terms and missing figures as they are collected; what the chip file says is contained elsewhere is left out."""
+    """Terms and missing figures of one chip, as they are collected."""
 
     def __init__(self, chip: Any, activity: Activity, mode: Mode) -> None:
         self.chip, self.activity, self.mode = chip, activity, mode
@@ -62,58 +61,38 @@ class Ledger:
         self.missing: list[str] = []
         self.notes: list[str] = []
         stated = chip.energy.contained
-        self.contained = {
-            c for name in (stated.value if stated is not None else ()) for c in CONTAINED.get(name, (name,))
-        }
+        names = stated.value if stated is not None else ()
+        self.contained = {component for name in names for component in CONTAINED.get(name, (name,))}
 
     def charge(
-        self,
-        layer: str,
-        component: str,
-        count: float,
-        unit: str,
-        name: str,
-        low: float | None = None,
-        high: float | None = None,
+        self, layer: str, component: str, count: float, unit: str, name: str, *, low: float | None = None
     ) -> None:
-        """Add ``count`` events (sum over all inferences) at the chip's figure ``name``, or note that it is missing.
+        """Charge ``count`` events (over all inferences) at the chip's figure ``name``, or note that it is missing.
 
-        ``low``, ``high``: other counts for the ends.
+        ``low`` is another count for the low end.
         """
-        if count == 0 and not high:
+        if count == 0:
             return
         figure = getattr(self.chip.energy, name)
-        mean = self.activity.mean
+        n = self.activity.mean(count)
         if figure is None:
             if component not in self.contained:
-                self.missing.append(
-                    f"{component}: energy.{name} has no published figure ({mean(count):g} {unit} an inference in {layer})"
-                )
+                counted = f"{n:g} {unit} an inference in {layer}"
+                self.missing.append(f"{component}: energy.{name} has no published figure ({counted})")
             return
-        counts = [mean(c) for c in (count, count if low is None else low, count if high is None else high)]
-        value = Estimate(figure.value * counts[0], figure.low * counts[1], figure.high * counts[2])
-        self.add(layer, component, counts[0], unit, value, name, figure, f"{counts[0]:g} {unit} x {figure.value:g} J")
+        least = n if low is None else self.activity.mean(low)
+        value = Estimate(figure.value * n, figure.low * least, figure.high * n)
+        self.add(layer, component, n, unit, value, name, f"{n:g} {unit} x {figure.value:g} J")
 
-    def add(
-        self, layer: str, component: str, count: float, unit: str, value: Estimate, name: str, figure: Any, formula: str
-    ) -> None:
-        """Add a term."""
-        self.terms.append(
-            Term(
-                layer,
-                component,
-                count,
-                unit,
-                value,
-                f"energy.{name}",
-                formula,
-                f"{figure.source}, at {figure.at}",
-                figure.trust,
-            )
-        )
+    def add(self, layer: str, component: str, n: float, unit: str, value: Estimate, name: str, formula: str) -> None:
+        """Add a term that rests on the chip's figure ``name``."""
+        figure = getattr(self.chip.energy, name)
+        source = f"{figure.source}, at {figure.at}"
+        self.terms.append(Term(layer, component, n, unit, value, f"energy.{name}", formula, source, figure.trust))
 
 
-def _synapses(ledger: Ledger, p: PopulationActivity) -> None:
+def synapses(ledger: Ledger, p: PopulationActivity) -> None:
+    """Charge the synaptic operations that arrive at a population."""
     for name, count in p.synaptic_operations.items():
         n_pre, n_post, stored = p.synapses[name]
         sparse = stored < n_pre * n_post and ledger.chip.energy.synaptic_operation_sparse is not None
@@ -121,19 +100,18 @@ def _synapses(ledger: Ledger, p: PopulationActivity) -> None:
         ledger.charge(p.name, "synaptic operations", count, "synaptic operations", figure)
 
 
-def _updates(ledger: Ledger, p: PopulationActivity) -> None:
+def updates(ledger: Ledger, p: PopulationActivity) -> None:
     """Charge each update once: N steps E_inactive + n_fired (E_active - E_inactive); high end: all of them active."""
     if not p.on_chip:
         return
-    energy_, activity = ledger.chip.energy, ledger.activity
-    updates = activity.updates(p, ledger.mode)
-    inactive, active = energy_.neuron_update_inactive, energy_.neuron_update_active
+    inactive, active = ledger.chip.energy.neuron_update_inactive, ledger.chip.energy.neuron_update_active
+    total = ledger.activity.updates(p, ledger.mode)
     if inactive is None or active is None:
-        ledger.charge(p.name, "neuron updates", updates, "updates", "neuron_update")
+        ledger.charge(p.name, "neuron updates", total, "updates", "neuron_update")
         return
-    fired = min(p.fired * p.compartments, updates)
+    fired = min(p.fired * p.compartments, total)
     seldom = fired / p.max_spikes  # a burst of k spikes may be one update
-    n, f, s = (activity.mean(c) for c in (updates, fired, seldom))
+    n, f, s = (ledger.activity.mean(count) for count in (total, fired, seldom))
     low = n * inactive.low + s * max(active.low - inactive.low, 0.0)
     value = n * inactive.value + f * (active.value - inactive.value)
     high = n * max(active.high, inactive.high)
@@ -143,18 +121,19 @@ def _updates(ledger: Ledger, p: PopulationActivity) -> None:
         n,
         "updates",
         Estimate(value, min(low, value), max(high, value)),
-        "neuron_update_inactive, energy.neuron_update_active",
-        inactive,
-        f"{n:g} updates x {inactive.value:g} J + {f:g} in which the neuron fires x {active.value - inactive.value:g} J; "
-        "high: every update active",
+        "neuron_update_inactive",
+        f"{n:g} updates x {inactive.value:g} J + {f:g} in which the neuron fires x (energy.neuron_update_active "
+        f"{active.value:g} J - {inactive.value:g} J); high: every update active",
     )
 
 
-def _spikes(ledger: Ledger, p: PopulationActivity) -> None:
-    energy_, traffic = ledger.chip.energy, ledger.activity.traffic
+def spikes(ledger: Ledger, p: PopulationActivity) -> None:
+    """Charge sending and routing of a population's spikes."""
+    figures, traffic = ledger.chip.energy, ledger.activity.traffic
     if p.spikes == 0:
         return
-    if p.on_chip and (energy_.spike_out is not None or energy_.neuron_update_active is None):
+    # Where active updates have a figure of their own, they hold the making of the spike.
+    if p.on_chip and (figures.spike_out is not None or figures.neuron_update_active is None):
         ledger.charge(p.name, "spike out", p.spikes, "spikes", "spike_out")
     if p.name not in ledger.activity.senders:
         return
@@ -163,125 +142,84 @@ def _spikes(ledger: Ledger, p: PopulationActivity) -> None:
             ledger.missing.append("spike routing: there is no placement; deploy the network on the chip")
         return
     t = traffic[p.name]
-    if energy_.axon_message is not None:
+    if figures.axon_message is not None:
         if p.on_chip:
-            ledger.charge(p.name, "axon messages", t.messages, "messages", "axon_message")
+            ledger.charge(p.name, "axon messages", t.messages, "messages sent", "axon_message")
         ledger.charge(p.name, "axon messages", t.messages, "messages received", "axon_in")
-    if "spike routing" in ledger.contained:
-        pass
-    elif t.hops_east_west is None or t.hops_north_south is None:
-        reason = "the host's spikes have no place on the mesh" if not p.on_chip else "the chip's mesh is not known"
-        ledger.missing.append(
-            f"spike routing: {reason} ({ledger.activity.mean(t.messages):g} messages an inference of {p.name})"
-        )
-    else:
-        # Every message is delivered within a tile in the end; the low end charges that only to messages that stay in theirs.
-        if energy_.spike_within_tile is not None:
-            ledger.charge(p.name, "spike routing", t.messages, "messages", "spike_within_tile", low=t.within_tile)
-        ledger.charge(p.name, "spike routing", t.hops_east_west, "hops east-west", "hop_east_west")
-        ledger.charge(p.name, "spike routing", t.hops_north_south, "hops north-south", "hop_north_south")
-    if t.between_chips:
-        ledger.charge(p.name, "spike routing", t.between_chips, "messages between chips", "spike_between_chips")
+    if "spike routing" not in ledger.contained:
+        if t.hops_east_west is None or t.hops_north_south is None:
+            reason = "the chip's mesh is not known" if p.on_chip else "the host's spikes have no place on the mesh"
+            counted = f"{ledger.activity.mean(t.messages):g} messages an inference of {p.name}"
+            ledger.missing.append(f"spike routing: {reason} ({counted})")
+        else:
+            # In the end every message is delivered within a tile; the low end charges that only where it never left.
+            if figures.spike_within_tile is not None:
+                ledger.charge(p.name, "spike routing", t.messages, "messages", "spike_within_tile", low=t.within_tile)
+            ledger.charge(p.name, "spike routing", t.hops_east_west, "hops east-west", "hop_east_west")
+            ledger.charge(p.name, "spike routing", t.hops_north_south, "hops north-south", "hop_north_south")
+    if p.on_chip:
+        ledger.charge(p.name, "links between chips", t.between_chips, "messages", "spike_between_chips")
 
 
-def _exchange(ledger: Ledger) -> None:
-    """Charge resets, writes, reads and synchronisation."""
+def exchange(ledger: Ledger) -> None:
+    """Charge writes, reads, resets and synchronisation."""
     a, mode = ledger.activity, ledger.mode
     for p in a.populations:
         if p.on_chip:
-            ledger.charge(p.name, "input writes", p.input_writes, "bias writes", "bias_write")
+            ledger.charge(p.name, "input writes", p.input_writes, "biases", "bias_write")
         else:
             ledger.charge(p.name, "input writes", p.input_writes, "spikes from the host", "input_write")
         switches = p.bias_rows + (p.bias_switches if mode == "single" else 0)
-        ledger.charge(p.name, "bias writes", switches, "bias writes", "bias_write")
-        ledger.charge(p.name, "output reads", p.output_reads, "values read", "output_read")
-    windows = a.n_positions * a.n_inferences
+        ledger.charge(p.name, "bias writes", switches, "biases", "bias_write")
+        ledger.charge(p.name, "output reads", p.output_reads, "values", "output_read")
     if a.cores is None:
         ledger.missing.append("state reset: there is no placement, so the number of chips is not known")
-    else:
-        resets = windows * a.cores.n_chips
-        limit = ledger.chip.limits.cores_per_chip
-        share = 1.0 if limit is None else min(a.cores.n_cores / (limit.value * a.cores.n_chips), 1.0)
-        ledger.charge(
-            WHOLE_CHIP,
-            "state reset",
-            resets,
-            "resets of a chip (low end: of the cores in use)",
-            "state_reset_chip",
-            low=resets * share,
-        )
-        if a.cores.n_cores > 1 and (ledger.chip.time.barrier or ledger.chip.energy.barrier is not None):
-            ledger.charge(WHOLE_CHIP, "barrier", a.steps(mode), "barriers", "barrier")
+        return
+    resets = a.n_positions * a.n_inferences * a.cores.n_chips
+    limit = ledger.chip.limits.cores_per_chip
+    share = 1.0 if limit is None else min(a.cores.n_cores / (limit.value * a.cores.n_chips), 1.0)
+    unit = "chips reset (low end: the share of their cores in use)"
+    ledger.charge(WHOLE_CHIP, "state reset", resets, unit, "state_reset_chip", low=resets * share)
+    if a.cores.n_cores > 1 and (ledger.chip.time.barrier or ledger.chip.energy.barrier is not None):
+        ledger.charge(WHOLE_CHIP, "barrier", a.steps(mode), "barriers", "barrier")
 
 
-def _aggregate(ledger: Ledger) -> None:
-    """Charge the operating-point average, which holds updates, routing and static power, to every synaptic operation."""
+def aggregate(ledger: Ledger) -> None:
+    """Charge every synaptic operation the operating-point average, which holds updates, routing and static power."""
     figure = ledger.chip.energy.aggregate_synaptic_event
     if figure is None:
         raise SpecError(f"{ledger.chip.name} states no aggregate energy per synaptic event; use figures='marginal'")
     for p in ledger.activity.populations:
         ledger.charge(p.name, "synaptic operations", p.synops, "synaptic operations", "aggregate_synaptic_event")
     ledger.notes.append(
-        f"aggregate energy per synaptic event at {figure.at}: total power over event rate, not marginal; "
+        f"aggregate energy per synaptic event, {figure.at}: total power over event rate, not marginal; "
         "static power, updates and routing are inside it and are not added"
     )
 
 
-def host_terms(terms: list[Term], missing: list[str], activity: Activity, options: EnergyOptions) -> None:
-    """Add the first layer that the host computes for a constant current."""
-    for p in activity.populations:
-        if p.input_synapses == 0:
-            continue
-        passes = float(activity.n_positions * activity.n_inferences)
-        if options.first_layer == "every_step":
-            passes = activity.steps_window
-        often = {"once": "once an inference", "every_step": "in every step"}.get(options.first_layer, "")
-        macs = activity.mean(p.input_synapses * passes)
-        if options.first_layer == "not_counted":
-            missing.append(f"{HOST}: {macs:g} multiply-accumulates of {p.name} an inference are declared out")
-        elif options.host_mac is not None:
-            a = options.host_mac
-            formula = f"{macs:g} MAC ({often}) x {a.value:g} J"
-            terms.append(
-                Term(
-                    p.name,
-                    HOST,
-                    macs,
-                    "multiply-accumulates",
-                    a.estimate * macs,
-                    "host_mac",
-                    formula,
-                    a.source,
-                    "assumed",
-                )
-            )
-        else:
-            terms.extend(_host_design(p, macs, passes / activity.n_inferences, often, options.host))
+def host_layer(p: PopulationActivity, passes: float, often: str, host: DigitalOptions) -> Iterator[Term]:
+    """Yield the terms of a constant-current layer that a conventional design computes ``passes`` times an inference.
 
-
-def _host_design(
-    p: PopulationActivity, macs: float, passes: float, often: str, options: DigitalOptions
-) -> Iterable[Term]:
-    """Cost the first layer as the conventional side costs its own, every input taken as nonzero (inputs are not recorded)."""
-    import numpy as np
-
+    Costed as the conventional side costs its own layers; inputs are not recorded, so all are taken as nonzero.
+    """
     columns = np.full(max(p.input_values, 1), p.input_synapses / max(p.input_values, 1))
-    ones = np.ones(len(columns))
-    matrix = MatrixWork(p.name, p.input_values, p.size, columns, columns, ones, passes)
-    cost = design(AnnWork((matrix,), 1, passes * p.input_values, passes * p.size), options)
-    for name, e in cost.by_component.items():
-        figure, formula, source = cost.sources[name]
-        source, _, trust = source.rpartition(" [")
-        yield Term(
-            p.name,
-            HOST,
-            macs,
-            "multiply-accumulates",
-            e,
-            f"{cost.name}: {figure}",
-            f"{name}: {formula}, {often}",
-            source,
-            trust.rstrip("]"),
-        )
+    matrix = MatrixWork(p.name, p.input_values, p.size, columns, columns, np.ones(len(columns)), passes)
+    cost = design(AnnWork((matrix,), 1, passes * p.input_values, passes * p.size), host)
+    for name, value in cost.by_component.items():
+        s = cost.sources[name]
+        figure, formula = f"{cost.name}: {s.figure}", f"{name}: {s.formula}, {often}"
+        yield Term(p.name, HOST, cost.macs, "multiply-accumulates", value, figure, formula, s.source, s.trust)
 
 
+__all__ = [
+    "HOST",
+    "WHOLE_CHIP",
+    "Ledger",
+    "Term",
+    "aggregate",
+    "exchange",
+    "host_layer",
+    "spikes",
+    "synapses",
+    "updates",
+]

@@ -31,7 +31,8 @@ class Figure:
     unit : SI unit of the three: ``"J"``, ``"s"``, ``"W"``, ``"bit"``, ``"1"``, ...
     source : publication, repository and commit, or the arithmetic of a derived figure.
     at : operating point (supply, temperature, rates), or ``"unstated"``.
-    trust : ``"primary"`` (seen at its origin), ``"quoted"`` (seen quoted elsewhere) or ``"derived"`` (arithmetic on others).
+    trust : ``"primary"`` (seen at its origin), ``"quoted"`` (seen quoted elsewhere) or ``"derived"`` (arithmetic on
+        other figures).
     note : what a reader must know, for instance where low and high come from.
     """
 
@@ -132,7 +133,9 @@ class Arithmetic:
     overflow: Statement | None = _said()  # of the potential: "saturate" or "wrap"
     comparison: Statement | None = _said()  # ">" or ">="
     resets: Statement | None = _said()  # native ones, of "zero", "subtract", "none"
-    subtract_compartments: Figure | None = None  # compartments per neuron that a construction of reset by subtraction needs
+    subtract_compartments: Figure | None = (
+        None  # compartments per neuron that a construction of reset by subtraction needs
+    )
     constant_current: Statement | None = _said()  # whether the host can write a bias per inference
     axon_types: Figure | None = None
     crossbar_bits: Figure | None = _in("bit")
@@ -148,7 +151,9 @@ class Energy:
     synaptic_operation: Figure | None = None
     synaptic_operation_sparse: Figure | None = None
     synaptic_operation_convolution: Figure | None = None
-    aggregate_synaptic_event: Figure | None = None  # total power over event rate at one operating point: never add static power
+    aggregate_synaptic_event: Figure | None = (
+        None  # total power over event rate at one operating point: never add static power
+    )
     neuron_update: Figure | None = None  # where active and inactive are not told apart
     neuron_update_active: Figure | None = None
     neuron_update_inactive: Figure | None = None

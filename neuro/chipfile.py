@@ -30,6 +30,24 @@ UNITS: dict[str, tuple[float, str]] = {
 }
 """Unit in a file -> (factor to SI, SI unit). ``"1"`` is a count; statements in words carry ``"-"``."""
 
+_WORDS: dict[str, tuple[str, ...]] = {
+    "overflow": ("saturate", "wrap"),
+    "comparison": (">", ">="),
+    "weight_scale": ("layer", "neuron"),
+    "resets": ("zero", "subtract", "none"),
+    "contained": ("neuron_update", "routing", "spike_out", "state_reset"),
+}
+"""Statement -> the words it may use."""
+
+_LISTS = (
+    "resets",
+    "contained",
+    "weight_bits_offered",
+    "weight_index_bits_offered",
+    "weight_words_by_core",
+    "neuron_words_by_core",
+)
+_YES_NO = ("constant_current", "layer_per_core")
 _KEYS = ("value", "unit", "source", "at", "trust", "low", "high", "note")
 _TOP = ("title", "kind", "notes", "process", "supply", "inherits", *GROUPS)
 
@@ -75,7 +93,7 @@ def inherits(text: str, where: str) -> str | None:
     if entry is None:
         return None
     if not isinstance(entry, Mapping) or set(entry) != {"chip", "groups"} or not isinstance(entry["chip"], str):
-        raise SpecError(f"{where}: inherits: expected {{ chip = \"name\", groups = [\"limits\", ...] }}, found {entry!r}")
+        raise SpecError(f'{where}: inherits: expected {{ chip = "name", groups = ["limits", ...] }}, found {entry!r}')
     return entry["chip"]
 
 
@@ -128,7 +146,7 @@ def _provenance(where: str, entry: Any, causes: list[str]) -> bool:
     for key in ("unit", "source", "at", "note"):
         value = entry.get(key, "-")
         if not isinstance(value, str) or not value.strip():
-            causes.append(f"{where}: {key} is empty" + ("; write at = \"unstated\"" if key == "at" else ""))
+            causes.append(f"{where}: {key} is empty" + ('; write at = "unstated"' if key == "at" else ""))
     if "trust" in entry and entry["trust"] not in TRUST:
         causes.append(f"{where}: trust {entry['trust']!r}, expected one of {', '.join(TRUST)}")
     return len(causes) == before
@@ -169,10 +187,29 @@ def _statement(where: str, entry: Any, causes: list[str]) -> Statement | None:
     if not _provenance(where, entry, causes):
         return None
     if entry["unit"] != "-":
-        causes.append(f"{where}: unit {entry['unit']!r}, expected \"-\" (a statement, not a measure)")
+        causes.append(f'{where}: unit {entry["unit"]!r}, expected "-" (a statement, not a measure)')
         return None
     value = tuple(entry["value"]) if isinstance(entry["value"], list) else entry["value"]
+    wrong = _wrong_statement(where.rpartition(".")[2], value)
+    if wrong:
+        causes.append(f"{where}: {wrong}")
+        return None
     return Statement(value, "-", entry["source"], entry["at"], entry["trust"], entry.get("note", ""))
+
+
+def _wrong_statement(name: str, value: Any) -> str:
+    """Return what is wrong with a statement's value, "" for nothing."""
+    if name in _YES_NO:
+        return "" if isinstance(value, bool) else f"found {value!r}, expected true or false"
+    if name in _LISTS and (not isinstance(value, tuple) or not value):
+        return f"found {value!r}, expected a list"
+    words = _WORDS.get(name)
+    if words is not None:
+        found = value if isinstance(value, tuple) else (value,)
+        bad = [w for w in found if w not in words]
+        return f"found {bad[0]!r}, expected {' or '.join(map(repr, words))}" if bad else ""
+    whole = [x for x in value if isinstance(x, int) and not isinstance(x, bool) and x >= 0] if name in _LISTS else []
+    return "" if len(whole) == len(value) else f"found {value!r}, expected whole numbers"
 
 
 def _barriers(where: str, entries: Any, causes: list[str]) -> tuple[Barrier, ...]:

@@ -22,6 +22,7 @@ import msgspec
 import numpy as np
 import scipy.sparse as sp
 
+from .chip import load_chip
 from .errors import SpecError, problems
 from .estimate import Estimate
 
@@ -76,7 +77,7 @@ class DigitalOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """One conventional design.
 
     ``node``: technology; ``precision``: of products; ``counting``: dense, or products with a zero activation left out;
-    ``weights``, ``activations``: the memories they are read from; ``batch``: B, samples that share one reading of the weights;
+    ``weights``, ``activations``: the memories they are read from; ``batch``: B, samples to a reading of weights;
     ``weight_bits``, ``activation_bits``: width in memory (None: that of the precision).
     """
 
@@ -202,13 +203,23 @@ class AnnWork:
 
 
 @dataclass(frozen=True)
+class Provenance:
+    """Where a component comes from: figures with values, formula, source and trust."""
+
+    figure: str
+    formula: str
+    source: str
+    trust: str
+
+
+@dataclass(frozen=True)
 class Design:
     """Energy of one inference on one design [J], with what it consists of and where the figures come from."""
 
     options: DigitalOptions
     macs: float
     by_component: Mapping[str, Estimate]
-    sources: Mapping[str, tuple[str, str, str]]  # component -> (figure and value, formula, source)
+    sources: Mapping[str, Provenance]
     not_counted: tuple[str, ...] = NOT_COUNTED
 
     @property
@@ -229,8 +240,8 @@ def ann_work(mlp: Network, x: Array, batch: int = 1000) -> AnnWork:
 
     Parameters
     ----------
-    mlp : object with ``layers`` (each with weight (n_out, n_in) and bias; optionally recurrent, skips, name) and ``activations``.
-    x : (n_samples, n_in) array, or (n_samples, n_positions, n_in) for a recurrent network; one sequence is one inference.
+    mlp : object with ``layers`` (weight (n_out, n_in), bias; optionally recurrent, skips, name) and ``activations``.
+    x : (n_samples, n_in) array, or (n_samples, n_positions, n_in) for a recurrent network, a sequence an inference.
     batch : samples in memory at once.
 
     Raises
@@ -326,27 +337,35 @@ def design(work: AnnWork, options: DigitalOptions, chip: Any = None) -> Design:
         "activation reads and writes": Estimate.of(activations) * (moved * activation_bits / access.value),
     }
     sources = {
-        "multiply-accumulate": (
+        "multiply-accumulate": Provenance(
             f"{mul} {multiply.value:g} J + {add} {accumulate.value:g} J",
             f"{macs:g} MAC x (E_mul + E_add)",
-            _provenance(multiply),
+            multiply.source,
+            multiply.trust,
         ),
-        "weight reads": (
+        "weight reads": Provenance(
             f"{options.weights} {weights.value:g} J per {access.value:g} bit",
             f"{reads:g} weights x {weight_bits} bit, batch {options.batch}",
-            _provenance(weights),
+            weights.source,
+            weights.trust,
         ),
-        "activation reads and writes": (
+        "activation reads and writes": Provenance(
             f"{options.activations} {activations.value:g} J per {access.value:g} bit",
             f"{moved:g} values x {activation_bits} bit",
-            _provenance(activations),
+            activations.source,
+            activations.trust,
         ),
     }
     return Design(options, macs, parts, sources)
 
 
 def designs(work: AnnWork, options: ConventionalOptions | None = None) -> tuple[Design, ...]:
-    """Return every design of the table; combinations without a figure at a node (HBM2 at 45 nm) are left out by the caller's choice of options."""
+    """Return every design of the table.
+
+    Raises
+    ------
+    SpecError : a combination without a figure at its node, such as HBM2 at 45 nm.
+    """
     options = options or ConventionalOptions()
     chips = {node: _load(node) for node in options.nodes}
     return tuple(
@@ -360,13 +379,7 @@ def designs(work: AnnWork, options: ConventionalOptions | None = None) -> tuple[
 
 
 def _load(node: str) -> Any:
-    from .chip import load_chip
-
     return load_chip(node)
-
-
-def _provenance(figure: Any) -> str:
-    return f"{figure.source} [{figure.trust}]"
 
 
 __all__ = [
@@ -375,6 +388,7 @@ __all__ = [
     "Design",
     "DigitalOptions",
     "MatrixWork",
+    "Provenance",
     "ann_work",
     "design",
     "designs",

@@ -1,39 +1,47 @@
 """What an inference costs on a chip, in joules, by component and layer.
 
-    E = sum_l synops_l E_syn + sum_l (N_l steps E_inactive + n_fired_l (E_active - E_inactive)) + spikes and routes
-        + state resets + writes and reads + first layer on the host + P_static n_chips t_inf + P_overhead t_inf
+    E = sum_l synops_l E_syn + sum_l ( N_l steps E_inactive + n_fired_l (E_active - E_inactive) )
+        + spikes and routes + state resets + writes and reads + first layer on the host
+        + P_static n_chips t_inf + P_overhead t_inf
 
-Every term carries the figure and the source it comes from, and ends that propagate term by term. A term without a figure
-is named as missing and is in no sum: the total is then a lower bound. Energy figures that hold static power already
-(an aggregate per synaptic event) are never added to it.
+Every term carries the figure and the source it comes from, and ends that propagate term by term. A term
+without a figure is named as missing and is in no sum: every sum is then a lower bound. An aggregate energy
+per synaptic event holds static power already and is never added to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
 
-from .activity import Activity, Mode, PopulationActivity, located
-from .conventional import AnnWork, DigitalOptions, MatrixWork, design
+from . import charges
+from .activity import Activity, Mode, located
+from .charges import HOST, WHOLE_CHIP, Ledger, Term
+from .conventional import DigitalOptions
 from .errors import SpecError
 from .estimate import Assumption, Estimate
 from .latency import LatencyOptions, latency
 
+STATIC, OVERHEAD = "static", "overhead"
 APART = (STATIC, OVERHEAD)
 View = Literal["chip", "mac_ac", "lemaire"]
+FirstLayer = Literal["once", "every_step", "not_counted"]
+
 
 class EnergyOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What to count, and how.
 
     ``latency``: single or pipelined inferences, host-bound or not (static power needs the time);
-    ``view``: the chip's own figures, the 45 nm convention of 4.6 pJ a multiply-accumulate and 0.9 pJ an accumulate, or Lemaire et al. 2022;
-    ``figures``: marginal energies, or the chip's aggregate energy per synaptic event, which holds everything incl. static power;
+    ``view``: the chip's own figures (``"chip"``), the 45 nm convention of 4.6 pJ a multiply-accumulate and 0.9 pJ an
+    accumulate (``"mac_ac"``), or Lemaire et al. 2022 with memory accesses (``"lemaire"``);
+    ``figures``: marginal energies, or the chip's aggregate energy per synaptic event, which holds everything, static
+    power included;
     ``static``: whether static power x time is counted (always shown apart);
-    ``overhead``: power of host or embedded processors above what static power covers [W], with its source; off by default;
-    ``first_layer``: how often a constant-current first layer is computed: once an inference, in every step, or left out;
+    ``overhead``: power of host or embedded processors above what static power covers [W], with its source; default off;
+    ``first_layer``: how often a constant-current first layer is computed: once an input, in every step, or left out;
     ``host``: the design that computes it; ``host_mac``: instead, energy of one multiply-accumulate [J] with its source;
     ``bits``: width of Lemaire's memories.
     """
@@ -43,8 +51,8 @@ class EnergyOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     figures: Literal["marginal", "aggregate"] = "marginal"
     static: bool = True
     overhead: Assumption | None = None
-    first_layer: Literal["once", "every_step", "not_counted"] = "once"
-    # The simulated current is computed in floating point, so the host's default is fp32, every product, weights in SRAM.
+    first_layer: FirstLayer = "once"
+    # The simulated current is computed in floating point, so the host's default is fp32, every product computed.
     host: DigitalOptions = DigitalOptions(precision="fp32", counting="dense")
     host_mac: Assumption | None = None
     bits: int = 8
@@ -66,7 +74,7 @@ class EnergyReport:
     terms: tuple[Term, ...]
     mode: Mode
     view: View
-    first_layer: str
+    first_layer: FirstLayer
     missing: tuple[str, ...]
     notes: tuple[str, ...]
     n_inferences: int
@@ -84,7 +92,7 @@ class EnergyReport:
     @property
     def chip_only(self) -> Estimate:
         """What the chip spends on events: without the host's first layer, static power and overhead."""
-        return Estimate.total(t.energy for t in self.terms if t.component not in (*APART, *HOST_PART))
+        return Estimate.total(t.energy for t in self.terms if t.component not in (*APART, HOST))
 
     @property
     def static(self) -> Estimate | None:
@@ -126,7 +134,8 @@ def energy(activity: Activity, deployment: Any, options: EnergyOptions | None = 
     Parameters
     ----------
     activity : of the run.
-    deployment : that ran, or a Chip (then without routing and static power); not used by the views ``"mac_ac"`` and ``"lemaire"``.
+    deployment : that ran, or a Chip (then without routing, resets and static power); the views ``"mac_ac"`` and
+        ``"lemaire"`` do not use it.
     options : what to count.
 
     Raises
@@ -139,85 +148,114 @@ def energy(activity: Activity, deployment: Any, options: EnergyOptions | None = 
     """
     options = options or EnergyOptions()
     if options.view != "chip":
-        from .views import lemaire, mac_ac
+        from . import views
 
-        return (mac_ac if options.view == "mac_ac" else lemaire)(activity, options)
+        return views.VIEWS[options.view](activity, options)
     activity = located(activity, deployment)
     chip = getattr(deployment, "chip", deployment)
-    if chip.kind != "neuromorphic":
-        raise SpecError(f"{chip.name} is a conventional design; use neuro.conventional, or view='mac_ac' or 'lemaire'")
+    if getattr(chip, "kind", None) != "neuromorphic":
+        raise SpecError(
+            f"{getattr(chip, 'name', chip)!r} is no neuromorphic chip; use view='mac_ac' or 'lemaire' without one"
+        )
     ledger = Ledger(chip, activity, options.latency.mode)
     if options.figures == "aggregate":
-        _aggregate(ledger)
+        charges.aggregate(ledger)
     else:
         for p in activity.populations:
-            _synapses(ledger, p)
-            _updates(ledger, p)
-            _spikes(ledger, p)
-        _exchange(ledger)
-    host_terms(ledger.terms, ledger.missing, activity, options)
-    _timed(ledger, deployment, options)
+            charges.synapses(ledger, p)
+            charges.updates(ledger, p)
+            charges.spikes(ledger, p)
+        charges.exchange(ledger)
+    _first_layer(ledger, options)
+    if options.static or options.overhead is not None:
+        _timed(ledger, deployment, options)
     if any(p.compartments > 1 for p in activity.populations):
         ledger.notes.append(
-            "reset by subtraction is a construction of several compartments a neuron: each of them is charged for every update, "
-            "and as active where the neuron fires (an assumption)"
+            "reset by subtraction is a construction of several compartments a neuron: each is charged for every "
+            "update, and as active where the neuron fires (an assumption)"
         )
     if options.latency.mode == "pipelined":
         ledger.notes.append(
-            "pipelined: T steps an inference; holds on a chip that can reset and load populations separately"
+            "pipelined: T steps an inference; needs a chip that resets and loads populations separately"
         )
+    return report(ledger.terms, ledger.missing, ledger.notes, activity, options)
+
+
+def report(
+    terms: Iterable[Term], missing: Iterable[str], notes: Iterable[str], activity: Activity, options: EnergyOptions
+) -> EnergyReport:
+    """Return the report of these terms."""
     return EnergyReport(
-        terms=tuple(ledger.terms),
+        terms=tuple(terms),
         mode=options.latency.mode,
-        view="chip",
+        view=options.view,
         first_layer=options.first_layer,
-        missing=tuple(dict.fromkeys(ledger.missing)),
-        notes=tuple(ledger.notes),
+        missing=tuple(dict.fromkeys(missing)),
+        notes=tuple(notes),
         n_inferences=activity.n_inferences,
     )
 
 
+def first_layer_passes(activity: Activity, options: EnergyOptions) -> tuple[float, str]:
+    """Return how often a constant-current layer is computed an inference, as a number and in words."""
+    if options.first_layer == "every_step":
+        return activity.mean(activity.steps_window), "in every step"
+    return float(activity.n_positions), "once an input"
+
+
+def declared_out(activity: Activity, name: str) -> str:
+    """Say that the first layer of a population is left out."""
+    macs = activity[name].input_synapses * activity.n_positions
+    return f"{HOST}: {macs:g} multiply-accumulates of {name} an inference are declared out"
+
+
+def _first_layer(ledger: Ledger, options: EnergyOptions) -> None:
+    """Charge the constant-current layer that the host computes."""
+    passes, often = first_layer_passes(ledger.activity, options)
+    for p in ledger.activity.populations:
+        if p.input_synapses == 0:
+            continue
+        if options.first_layer == "not_counted":
+            ledger.missing.append(declared_out(ledger.activity, p.name))
+        elif options.host_mac is None:
+            ledger.terms.extend(charges.host_layer(p, passes, often, options.host))
+        else:
+            a, macs = options.host_mac, p.input_synapses * passes
+            formula = f"{macs:g} MAC ({often}) x {a.value:g} J"
+            value = a.estimate * macs
+            ledger.terms.append(
+                Term(p.name, HOST, macs, "multiply-accumulates", value, "host_mac", formula, a.source, "assumed")
+            )
+
+
 def _timed(ledger: Ledger, deployment: Any, options: EnergyOptions) -> None:
-    """Add static power and overhead, power x time of an inference."""
-    aggregate = options.figures == "aggregate"
-    if (aggregate or not options.static) and options.overhead is None:
-        return
-    report = latency(ledger.activity, deployment, options.latency)
-    time = report.per_inference
+    """Charge static power and overhead, power x time of an inference."""
+    timing = latency(ledger.activity, deployment, options.latency)
+    time, cores = timing.per_inference, ledger.activity.cores
+    unknown = f"the time of an inference is not known ({'; '.join(timing.missing)})"
     figure = ledger.chip.power.static_chip
-    if options.static and not aggregate:
-        cores = ledger.activity.cores
+    if options.static and options.figures != "aggregate":
         if figure is None:
             ledger.missing.append("static: power.static_chip has no published figure")
         elif time is None or cores is None:
-            ledger.missing.append(
-                f"static: {figure.value:g} W a chip, but the time of an inference is not known ({'; '.join(report.missing)})"
-            )
+            ledger.missing.append(f"static: {figure.value:g} W a chip, but {unknown}")
         else:
             value = Estimate.of(figure) * cores.n_chips * time
             formula = f"{figure.value:g} W x {cores.n_chips} chips x {time.value:g} s"
+            source = f"{figure.source}, at {figure.at}"
             ledger.terms.append(
-                Term(
-                    WHOLE_CHIP,
-                    STATIC,
-                    time.value,
-                    "s",
-                    value,
-                    "power.static_chip",
-                    formula,
-                    f"{figure.source}, at {figure.at}",
-                    figure.trust,
-                )
+                Term(WHOLE_CHIP, STATIC, time.value, "s", value, "power.static_chip", formula, source, figure.trust)
             )
-            ledger.missing.extend(f"static: its time leaves out {m}" for m in report.missing)
+            ledger.missing.extend(f"static: its time leaves out {m}" for m in timing.missing)
     if options.overhead is not None:
         o = options.overhead
         if time is None:
-            ledger.missing.append(f"overhead: {o.value:g} W, but the time of an inference is not known")
+            ledger.missing.append(f"overhead: {o.value:g} W, but {unknown}")
         else:
             formula = f"{o.value:g} W x {time.value:g} s"
+            value = o.estimate * time
             ledger.terms.append(
-                Term(WHOLE_CHIP, OVERHEAD, time.value, "s", o.estimate * time, "overhead", formula, o.source, "assumed")
+                Term(WHOLE_CHIP, OVERHEAD, time.value, "s", value, "overhead", formula, o.source, "assumed")
             )
 
 
@@ -228,4 +266,4 @@ def _sums(pairs: Iterable[tuple[str, Estimate]]) -> dict[str, Estimate]:
     return {name: Estimate.total(parts) for name, parts in table.items()}
 
 
-__all__ = ["EnergyOptions", "EnergyReport", "Ledger", "Mapping", "Term", "energy", "host_terms"]
+__all__ = ["EnergyOptions", "EnergyReport", "Term", "energy"]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+
+from .network import get, put
 
 Array = np.ndarray
 
@@ -105,7 +108,9 @@ class Placement:
 
     def core_of_neuron(self, population: str) -> Array:
         """Return the core number of each neuron of a population, (size,) int; empty for one that is not on the chip."""
-        parts = sorted((p.first, p.last, i) for i, c in enumerate(self.cores) for p in c.parts if p.population == population)
+        parts = sorted(
+            (p.first, p.last, i) for i, c in enumerate(self.cores) for p in c.parts if p.population == population
+        )
         return np.concatenate([np.full(last - first, i) for first, last, i in parts]) if parts else np.zeros(0, int)
 
     def utilisation(self) -> dict[str, tuple[float, float]]:
@@ -123,3 +128,50 @@ class Placement:
         for core in self.cores:
             tiles.setdefault(core.chip, set()).add(core.tile)
         return max((len(t) for t in tiles.values()), default=0)
+
+
+def pack(placement: Placement) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Return (JSON header, arrays) of a placement."""
+    arrays: dict[str, Array] = {}
+    header: dict[str, Any] = {name: getattr(placement, name) for name in _PLAIN}
+    header["mesh"] = None if placement.mesh is None else list(placement.mesh)
+    header["notes"] = list(placement.notes)
+    header["limits"], header["compartments"] = dict(placement.limits), dict(placement.compartments)
+    header["cores"] = [
+        {
+            "parts": [[p.population, p.first, p.last] for p in core.parts],
+            **{name: getattr(core, name) for name in _CORE},
+            "use": dict(core.use),
+        }
+        for core in placement.cores
+    ]
+    header["routes"] = [
+        {"pre": r.pre, "post": r.post, **{name: put(arrays, f"route{i}.{name}", getattr(r, name)) for name in _ROUTE}}
+        for i, r in enumerate(placement.routes)
+    ]
+    return header, arrays
+
+
+def unpack(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> Placement:
+    """Undo :func:`pack`."""
+    cores = tuple(
+        Core(parts=tuple(Part(*p) for p in c["parts"]), use=c["use"], **{name: c[name] for name in _CORE})
+        for c in header["cores"]
+    )
+    routes = tuple(
+        Route(pre=r["pre"], post=r["post"], **{name: get(arrays, r[name]) for name in _ROUTE}) for r in header["routes"]
+    )
+    return Placement(
+        cores=cores,
+        routes=routes,
+        limits=header["limits"],
+        compartments=header["compartments"],
+        mesh=None if header["mesh"] is None else (header["mesh"][0], header["mesh"][1]),
+        notes=tuple(header["notes"]),
+        **{name: header[name] for name in _PLAIN},
+    )
+
+
+_PLAIN = ("n_chips", "n_tiles", "cores_per_chip", "traffic")
+_CORE = ("chip", "tile", "slot", "x", "y")
+_ROUTE = ("messages", "within_tile", "between_chips", "hops_east_west", "hops_north_south")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from .chip import Chip, Figure
 from .errors import SpecError
@@ -58,9 +59,9 @@ class Formats:
     bias_mantissa: int
     bias_exponent: int
     potential: tuple[int, int] | None
-    overflow: str
+    overflow: Literal["saturate", "wrap"]
     accumulator: tuple[int, int] | None
-    comparison: str | None
+    comparison: Literal[">", ">="] | None
     resets: tuple[str, ...] | None
     constant_current: bool
     notes: tuple[str, ...]
@@ -74,7 +75,9 @@ def formats(chip: Chip, weight_bits: int | None = None) -> Formats:
     SpecError : a conventional design, or a number of bits that the chip does not offer.
     """
     if chip.kind != "neuromorphic":
-        raise SpecError(f"{chip.name} is a conventional design and runs no spiking network; see neuro.conventional for its energy")
+        raise SpecError(
+            f"{chip.name} is a conventional design and runs no spiking network; see neuro.conventional for its energy"
+        )
     a = chip.arithmetic
     notes: list[str] = []
     potential = None
@@ -85,7 +88,7 @@ def formats(chip: Chip, weight_bits: int | None = None) -> Formats:
             notes.append("what happens beyond the potential's range is not stated: saturation is taken")
     else:
         notes.append("the width of the potential is not stated: it is taken as unlimited")
-    overflow = "saturate" if a.overflow is None else str(a.overflow.value)
+    overflow: Literal["saturate", "wrap"] = "saturate" if a.overflow is None else a.overflow.value
     # Two's complement reaches one further down than up; a register that saturates symmetrically stops before it.
     if potential is not None and overflow == "saturate" and a.potential_min is None:
         potential = (potential[0] + 1, potential[1])
@@ -122,7 +125,7 @@ def formats(chip: Chip, weight_bits: int | None = None) -> Formats:
         potential=potential,
         overflow=overflow,
         accumulator=accumulator,
-        comparison=None if a.comparison is None else str(a.comparison.value),
+        comparison=None if a.comparison is None else a.comparison.value,
         resets=None if a.resets is None else tuple(a.resets.value),
         constant_current=a.constant_current is not None and bool(a.constant_current.value),
         notes=tuple(notes),
@@ -132,8 +135,9 @@ def formats(chip: Chip, weight_bits: int | None = None) -> Formats:
 def weight_format(chip: Chip, bits: int | None = None) -> WeightFormat:
     """Return the weight format of a chip with ``bits`` stored bits a weight.
 
-    Mixed-sign weights of b of B bits keep the chip's range and take 2^(B - b) times its step (Loihi 1: -256 ... 254, step 2
-    at 8 bits, step 8 at 6). A binary crossbar with k axon types holds b <= k bits in two's complement: b axons an input.
+    Mixed-sign weights of b of B bits keep the chip's range and take 2^(B - b) times its step (Loihi 1: -256 ... 254,
+    step 2 at 8 bits, step 8 at 6). A binary crossbar with k axon types holds b <= k bits in two's complement: b axons
+    an input.
     """
     a = chip.arithmetic
     if a.weight_bits is None:

@@ -28,8 +28,9 @@ Array = np.ndarray
 class LatencyOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How inferences follow each other and what bounds a step.
 
-    ``mode``: ``"single"`` (T + L - 1 steps) or ``"pipelined"`` (T steps; needs a chip that resets and loads populations separately);
-    ``host_step``: ``"none"`` (the chip runs freely), ``"chip"`` (the chip file's figure), or a time with its source [s];
+    ``mode``: ``"single"`` (T + L - 1 steps) or ``"pipelined"`` (T steps; needs a chip that resets and loads populations
+    separately);
+    ``host_step``: ``"none"`` (the chip runs freely), ``"chip"`` (the chip file's figure), or a time [s] and its source;
     ``tick``: of a chip with a fixed step, its nominal or its fastest one.
     """
 
@@ -114,7 +115,7 @@ def latency(activity: Activity, deployment: Any, options: LatencyOptions | None 
 
     Source
     ------
-    Loihi: Davies et al. 2018, doi:10.1109/MM.2018.112130359, Table 2; SANA-FE: Boyle et al. 2025, doi:10.1109/TCAD.2025.3537971.
+    Davies et al. 2018, doi:10.1109/MM.2018.112130359, Table 2; Boyle et al. 2025, doi:10.1109/TCAD.2025.3537971.
     """
     options = options or LatencyOptions()
     activity = located(activity, deployment)
@@ -177,7 +178,7 @@ def latency(activity: Activity, deployment: Any, options: LatencyOptions | None 
 
 
 def _timeline(activity: Activity, mode: Mode) -> tuple[list[dict[str, float]], Array]:
-    """Return the share of each population's spikes that falls into each step, and how often each step is run an inference.
+    """Return the share of each population's spikes in each step, and how often each step is run an inference.
 
     Shares are of the samples still running, so that a step costs the same whether or not others were decided earlier.
     """
@@ -332,7 +333,7 @@ def _host(
     figure = chip.time.step_host_chips if many else chip.time.step_host
     if figure is None:
         raise SpecError(
-            f"{chip.name} states no host-bound step{' of several chips' if many else ''}; give host_step with its source"
+            f"{chip.name} states no host-bound step of {'several chips' if many else 'one chip'}; give its time"
         )
     sources["host"] = f"{figure.value:g} s a step at {figure.at} ({figure.source}) [{figure.trust}]"
     return Estimate.of(figure)
@@ -370,7 +371,7 @@ def _barrier(
 
 
 def interpolate(points: Sequence[Any], size: int) -> Estimate:
-    """Return the barrier time of ``size`` tiles: a published one, or a straight line between two of them with their ends."""
+    """Return the barrier time of ``size`` tiles: a published one, or on the line between two, with their ends."""
     below = [p for p in points if p.size <= size]
     above = [p for p in points if p.size >= size]
     if not below:

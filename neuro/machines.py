@@ -24,7 +24,7 @@ POWERCAP = Path("/sys/class/powercap")
 
 
 class Point(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One measurement: energy an inference in the machine's unit, batch size (None: not stated), inferences a second."""
+    """One measurement: energy an inference in the machine's unit, batch (None: not stated), inferences a second."""
 
     energy: float
     batch: int | None = None
@@ -151,7 +151,7 @@ def power_readings() -> tuple[PowerReading, ...]:
 class Measurement:
     """This machine running the network now.
 
-    rate : inferences a second. energy : of the processor package an inference [J], idle power included; None where it cannot be read.
+    rate : inferences a second. energy : of the processor package an inference [J], idle included; None: unreadable.
     idle_power, running_power : of the package [W]; None likewise. reason : why there is no energy.
     """
 

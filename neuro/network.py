@@ -37,7 +37,7 @@ FORMAT, VERSION = "spikeport.network", 1
 INPUT = "input"
 
 Array = np.ndarray
-Weight = Array | sp.csr_array
+Weight = Any  # (n_post, n_pre) array, or scipy.sparse csr_array (scipy has no types to name)
 Reset = Literal["subtract", "zero"] | None
 Delay = int | Literal["window"]
 

@@ -32,7 +32,7 @@ class NeuroBench:
     activation_sparsity : share of (neuron, step, sample) without a spike, over the spiking populations.
     connection_sparsity : share of zeros among the weights (of a sparse matrix: among those it stores).
     footprint : parameters [byte]: weights, biases and thresholds at ``bits`` each, zeros counted.
-    membrane_updates : changes of potential a sample; every neuron at the first step. None where potentials were not recorded.
+    membrane_updates : changes of potential a sample, every neuron at the first step; None without recorded potentials.
     missing : what could not be counted, and what would make it countable.
     """
 
@@ -57,7 +57,7 @@ def neurobench(
     ----------
     recording : of this network.
     network : SpikingNetwork; its weights say which synapses are zero.
-    inputs : (n_samples, n_in) or (n_samples, n_positions, n_in) array that was simulated; needed for the first layer's operations.
+    inputs : (n_samples, n_in) or (n_samples, n_positions, n_in) array that was simulated, for the first layer.
     bits : width of a parameter, for the footprint.
 
     Raises
@@ -130,7 +130,7 @@ def neurobench(
 
 
 def window_steps(recording: Recording) -> Array:
-    """Return the steps that every population ran for each sample, (n_samples,) int: T a position, fewer after an early exit."""
+    """Return the steps of each sample's window, (n_samples,) int: T a position, or until an early exit."""
     positions = int(recording.info.get("n_positions", 1))
     return positions * recording.n_steps - (recording.n_steps - np.asarray(recording.decided_at, dtype=np.int64))
 
@@ -211,7 +211,7 @@ def _activation_sparsity(recording: Recording, network: SpikingNetwork, steps: A
     activations = sum(p.size for p in spiking) * int(steps.sum())
     if activations == 0:
         return 0.0
-    return 1.0 - sum(int(recording.spike_counts[p.name].sum()) for p in spiking) / activations
+    return 1.0 - sum(float(recording.spike_counts[p.name].sum()) for p in spiking) / activations
 
 
 def _membrane_updates(recording: Recording, network: SpikingNetwork) -> float | None:

@@ -1,15 +1,15 @@
 """Float network -> the integers of a chip.
 
 Thresholds and amplitudes are folded into the weights, W'_ij = W_ij a_j / theta_i, so that a layer needs one
-scale: with a threshold of S units, weights become round(W' S), biases round(b S / theta), v_init floor(v_init S / theta).
-S is chosen per layer (or per neuron where the chip allows it) to minimise the squared error of the weights,
-within the chip's threshold and accumulator. A population without threshold takes theta = 1.
+scale: with a threshold of S units, weights become round(W' S), biases round(b S / theta), and v_init
+floor(v_init S / theta). S is chosen per layer (or per neuron where the chip allows it) to minimise the squared error
+of the weights, within the chip's threshold and accumulator. A population without threshold takes theta = 1.
 ``Population.scale`` = scale theta / S is what one unit of v is worth in the source network, exactly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
@@ -21,11 +21,10 @@ from .chip import Chip
 from .encoding import generator
 from .errors import CapacityError, problems
 from .formats import Formats, WeightFormat, formats
-from .network import INPUT, CurrentFormat, Population, Projection, SpikingNetwork, Weight, per_neuron
+from .network import INPUT, CurrentFormat, Population, Projection, SpikingNetwork, per_neuron
+from .scaling import Weight, accumulator_share, choose, of_port
 
 Array = np.ndarray
-FACTORS = 2.0 ** np.linspace(0.0, 3.0, 37)  # scales tried, relative to the one that clips nothing
-SAMPLE = 200_000  # weights of a projection on which the scale is chosen
 CHUNK_ROWS = 256  # rows rounded at a time: bounds the memory of wide layers
 
 
@@ -35,7 +34,8 @@ class QuantizeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     ``reset``: ``"construction"`` keeps reset by subtraction, by the construction a chip allows where it is not native;
     ``"native"`` takes the chip's own reset to zero (or by subtraction, where it has no other);
     ``rounding``: ``"nearest"`` or ``"stochastic"`` (of weights, seeded by ``seed``);
-    ``weight_bits``: stored bits, None: all; ``scale``: ``"mse"`` (least squared error of the weights) or ``"max"`` (clips nothing).
+    ``weight_bits``: stored bits, None: all; ``scale``: ``"mse"`` (least squared error of the weights) or ``"max"``
+    (clips nothing).
     """
 
     reset: Literal["construction", "native"] = "construction"
@@ -46,7 +46,11 @@ class QuantizeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
 
 class ProjectionReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One projection: ``exponent`` of its weights, share ``clipped``, share rounded to zero that was not (``zeroed``), ``rms_error`` relative to the rms weight."""
+    """What rounding did to the weights of one projection.
+
+    ``exponent``: shared by its weights; ``clipped``: share beyond the range; ``zeroed``: share rounded to zero that was
+    not; ``rms_error``: relative to the rms weight.
+    """
 
     name: str
     exponent: int
@@ -58,10 +62,10 @@ class ProjectionReport(msgspec.Struct, frozen=True, kw_only=True):
 class PopulationReport(msgspec.Struct, frozen=True, kw_only=True):
     """One population.
 
-    ``threshold``: in integer units (lowest and highest), None for a read-out; ``bias_clipped``: number of biases clipped;
-    ``bias_error``: rms error of the biases (or of rounding the host's currents) in units of the threshold;
-    ``accumulator``: largest possible sum of one step's synaptic input as a share of the accumulator (at most 1: it cannot
-    overflow), None where the width is not stated; ``limited_by``: what kept the scale below the best one.
+    ``threshold``: in integer units (lowest and highest), None for a read-out; ``bias_clipped``: number of biases
+    clipped; ``bias_error``: rms error of the biases (or of rounding the host's currents) in units of the threshold;
+    ``accumulator``: largest possible sum of one step's synaptic input as a share of the accumulator (at most 1: it
+    cannot overflow), None where the width is not stated; ``limited_by``: what kept the scale below the best one.
     """
 
     name: str
@@ -101,10 +105,10 @@ def quantize(
         raise CapacityError(problems(f"the network cannot be expressed in the arithmetic of {chip.name}:", causes))
     populations, projections, reports = [], [], []
     for p in network.populations:
-        new, incoming, report = _population(network, p, fmt, chip, options)
+        new, incoming, done = _population(network, p, fmt, chip, options)
         populations.append(new)
         projections += incoming
-        reports.append(report)
+        reports.append(done)
     order = {j.name: i for i, j in enumerate(network.projections)}
     quantized = replace(
         network,
@@ -114,10 +118,19 @@ def quantize(
     )
     notes = list(fmt.notes)
     if any(p.reset == "subtract" for p in populations) and fmt.resets is not None and "subtract" not in fmt.resets:
-        notes.append(f"reset by subtraction is a construction on {chip.name}, modelled as exact subtraction (assumption)")
+        notes.append(
+            f"reset by subtraction is a construction on {chip.name}, modelled as exact subtraction (assumption)"
+        )
     if any(j.current is not None for j in projections):
-        notes.append("the first layer's currents are computed by the host in float64 and written as biases before each input")
+        notes.append(
+            "the first layer's currents are computed by the host in float64 and written as biases before each input"
+        )
     notes += [f"{r.name}: the scale is limited by the {r.limited_by}" for r in reports if r.limited_by]
+    notes += [
+        f"{r.name}: a synaptic sum of {r.accumulator:.2f} times the accumulator can occur; it is not modelled"
+        for r in reports
+        if r.accumulator is not None and r.accumulator > 1
+    ]
     report = QuantizeReport(
         chip=chip.name,
         weight_bits=fmt.weight.bits,
@@ -134,8 +147,12 @@ def inexpressible(network: SpikingNetwork, chip: Chip, options: QuantizeOptions)
     fmt = formats(chip, options.weight_bits)
     causes = []
     if network.protocol is not None:
-        causes.append(f"protocol {network.protocol.kind!r}: chips run plain windows; convert with a method without pre-steps")
-    if not fmt.constant_current and any(j.pre == INPUT and network[j.post].encoder is None for j in network.projections):
+        causes.append(
+            f"protocol {network.protocol.kind!r}: chips run plain windows; convert with a method without pre-steps"
+        )
+    if not fmt.constant_current and any(
+        j.pre == INPUT and network[j.post].encoder is None for j in network.projections
+    ):
         causes.append(
             "input: the chip file states no constant current that can be written per input; "
             "use spike-coded input (neuro.encoding.with_encoder(network, 'regular'))"
@@ -146,8 +163,8 @@ def inexpressible(network: SpikingNetwork, chip: Chip, options: QuantizeOptions)
         reset = _reset(p, fmt, chip, options)
         if reset == "refused":
             causes.append(
-                f"{p.name}: reset by {p.reset!r}, native are {', '.join(fmt.resets or ())} and the file states no construction; "
-                "use reset='native'"
+                f"{p.name}: reset by {p.reset!r}, native are {', '.join(fmt.resets or ())} and the file states no "
+                "construction; use reset='native'"
             )
         if p.max_spikes > 1:
             causes.append(f"{p.name}: up to {p.max_spikes} spikes a step, the chip sends one; convert without bursts")
@@ -159,9 +176,13 @@ def inexpressible(network: SpikingNetwork, chip: Chip, options: QuantizeOptions)
             causes.append(f"{p.name}: leak {p.leak.kind!r} has no counterpart in the chip file")
         longest = chip.arithmetic.refractory_max
         if p.refractory and (longest is None or p.refractory >= longest.value or p.refractory_mode != "hold"):
-            causes.append(f"{p.name}: refractory time of {p.refractory} steps ({p.refractory_mode}) has no counterpart in the chip file")
+            causes.append(
+                f"{p.name}: refractory time of {p.refractory} steps ({p.refractory_mode}) has no counterpart on the chip"
+            )
         if (p.v_floor is not None or p.v_ceiling is not None) and np.ptp(_theta(p)) > 0:
-            causes.append(f"{p.name}: bounds of the potential together with thresholds per neuron have no counterpart in one scale a layer")
+            causes.append(
+                f"{p.name}: bounds of the potential with thresholds per neuron have no counterpart in one scale a layer"
+            )
     return causes
 
 
@@ -189,8 +210,10 @@ def _population(
     if p.encoder is not None:
         high = float(np.max(p.amplitude)) * float(np.max(p.scale))
         # The encoder reads its range from amplitude x scale; a spike on the chip is worth 1.
-        return replace(p, amplitude=1.0, scale=high, grid=1.0), list(incoming), PopulationReport(
-            name=p.name, threshold=None, projections=()
+        return (
+            replace(p, amplitude=1.0, scale=high, grid=1.0),
+            list(incoming),
+            PopulationReport(name=p.name, threshold=None, projections=()),
         )
     theta = _theta(p)
     ports = [j for j in incoming if j.pre == INPUT]
@@ -198,20 +221,21 @@ def _population(
     folded = [_fold(j, theta, network) for j in wired]
     reset = _reset(p, fmt, chip, options)
     if folded:
-        scale, exponents, limited = _choose(folded, p, fmt, options)
+        reach = fmt.bias_mantissa * 2.0**fmt.bias_exponent if ports else np.inf
+        scale, exponents, limited = choose(folded, p, fmt, options.scale, reach)
     else:
-        scale, exponents, limited = _scale_of_port(ports, p, theta, network, fmt), [], ""
+        scale, exponents, limited = of_port(ports, p, network, fmt), [], ""
     units = scale / theta  # integer units of v for one unit of the source's v
 
     projections, weights = [], []
     for j, w, e in zip(wired, folded, exponents, strict=True):
-        rounded, report = _round(w, scale, e, fmt.weight, options, j.name)
+        rounded, rounding = _round(w, scale, e, fmt.weight, options, j.name)
         projections.append(replace(j, weight=rounded))
-        weights.append(report)
+        weights.append(rounding)
     new_ports = [_port(j, p, scale, units, theta, reset, fmt, i == 0) for i, j in enumerate(ports)]
     bias, clipped, error = (None, 0, 0.0) if ports or p.bias is None else _bias(np.asarray(p.bias) * units, scale, fmt)
     if ports and p.v_threshold is not None and new_ports[0].current is not None:
-        error = 2.0 ** new_ports[0].current.exponent / np.sqrt(12) / float(np.mean(scale))
+        error = float(2.0 ** new_ports[0].current.exponent / np.sqrt(12) / np.mean(scale))
     floor, ceiling = _bounds(p, units, fmt)
     v_init = np.floor(per_neuron(p.v_init, p.size) * units + 1e-9)
     new = replace(
@@ -234,7 +258,7 @@ def _population(
         projections=tuple(weights),
         bias_clipped=clipped,
         bias_error=error,
-        accumulator=_accumulator([j.weight for j in projections], fmt),
+        accumulator=accumulator_share([j.weight for j in projections], fmt),
         limited_by=limited,
     )
     return new, [*new_ports, *projections], report
@@ -254,106 +278,6 @@ def _fold(j: Projection, theta: Array, network: SpikingNetwork) -> Weight:
 def _compact(values: Array) -> float | Array:
     """Return one number where all are equal."""
     return float(values[0]) if np.ptp(values) == 0 else np.array(values)
-
-
-# -- the scale --------------------------------------------------------------------------------------
-
-
-def _choose(folded: Sequence[Weight], p: Population, fmt: Formats, options: QuantizeOptions) -> tuple[Array, list[int], str]:
-    """Return S (size,), an exponent a projection, and what limited S ("" for nothing)."""
-    w = fmt.weight
-    reach = min(-w.low, w.high)
-    by_row = [_row_max(f) for f in folded]
-    sums = _row_sums(folded)
-    cap = np.full(p.size, np.inf)
-    if p.v_threshold is not None:
-        cap = np.full(p.size, float(fmt.threshold_max))
-    limited = "threshold" if np.isfinite(cap).any() else ""
-    if fmt.accumulator is not None:
-        # Rounding moves each weight by half a step at most, clipping only towards zero.
-        synapses = sum(_row_count(f) for f in folded)
-        slack = synapses * w.step * w.unit * 2.0 ** w.exponents[0] / 2
-        room = np.maximum(fmt.accumulator[1] - slack, fmt.accumulator[1] / 2) / np.maximum(sums, 1e-300)
-        if (room < cap).any():
-            cap, limited = np.minimum(cap, room), "accumulator"
-    per_row = w.per_neuron and len(folded) == 1
-    if not per_row:
-        cap = np.full(p.size, cap.min())
-        by_row = [np.full(p.size, m.max()) for m in by_row]
-    peak = np.maximum.reduce(by_row)
-    peak = np.where(peak > 0, peak, peak.max() if peak.max() > 0 else 1.0)
-    if per_row:
-        best = _row_scale(folded[0], peak, reach, cap, p, fmt, options)
-        return best, [w.exponents[0]], limited if (best >= cap * 0.999).any() else ""
-    lowest = min(float(m.max()) for m in by_row if m.max() > 0) if any(m.max() > 0 for m in by_row) else 1.0
-    base = reach * w.unit * 2.0 ** w.exponents[0]
-    samples = [_sample(f) for f in folded]
-    # From clipping nothing at the finest exponent up to where the smallest projection is rounded best.
-    top = base / lowest * (FACTORS[-1] if options.scale == "mse" else 1.0)
-    tried = np.unique(np.minimum(np.geomspace(base / peak[0], top, 97 if top > base / peak[0] else 1), cap[0]))
-    results = []
-    for s in (_whole(x, p, fmt) for x in tried):
-        fits = [_fit(sample, s, w, float(m.max()), options) for sample, m in zip(samples, by_row, strict=True)]
-        results.append((sum(error for error, _ in fits), s, [e for _, e in fits]))
-    _, best_scale, exponents = min(results, key=lambda r: r[0])
-    return np.full(p.size, best_scale), exponents, limited if best_scale >= cap[0] * 0.99 else ""
-
-
-def _fit(sample: Array, s: float, w: WeightFormat, peak: float, options: QuantizeOptions) -> tuple[float, int]:
-    """Return (mean squared error, exponent) of the best exponent at scale s."""
-    best = (np.inf, w.exponents[-1])
-    for e in w.exponents:
-        unit = w.unit * 2.0**e
-        clips = peak * s > max(-w.low, w.high) * unit * (1 + 1e-9)
-        if options.scale == "max" and clips and e != w.exponents[-1]:
-            continue
-        m = np.clip(np.rint(sample * (s / unit / w.step)) * w.step, w.low, w.high)
-        error = float(np.mean((m * unit / s - sample) ** 2))
-        if error < best[0]:
-            best = (error, e)
-        if not clips:
-            break  # a larger exponent is only coarser
-    return best
-
-
-def _row_scale(
-    folded: Weight, peak: Array, reach: int, cap: Array, p: Population, fmt: Formats, options: QuantizeOptions
-) -> Array:
-    w = fmt.weight
-    unit = w.unit * 2.0 ** w.exponents[0]
-    dense = folded.toarray() if sp.issparse(folded) else folded
-    best_error = np.full(p.size, np.inf)
-    best = np.ones(p.size)
-    for factor in FACTORS if options.scale == "mse" else FACTORS[:1]:
-        s = _whole(np.minimum(reach * unit / peak * factor, cap), p, fmt)
-        k = (s / unit / w.step)[:, None]
-        m = np.clip(np.rint(dense * k) * w.step, w.low, w.high)
-        error = np.mean((m * unit / s[:, None] - dense) ** 2, axis=1)
-        better = error < best_error
-        best_error, best = np.where(better, error, best_error), np.where(better, s, best)
-    return best
-
-
-def _whole(s: Array | float, p: Population, fmt: Formats) -> Array | float:
-    """Round a scale down to a threshold that the chip can hold; a read-out's scale stays as it is."""
-    if p.v_threshold is None:
-        return s
-    return np.maximum(np.floor(np.asarray(s) / fmt.threshold_unit), 1) * fmt.threshold_unit if np.ndim(s) else (
-        max(float(np.floor(s / fmt.threshold_unit)), 1.0) * fmt.threshold_unit
-    )
-
-
-def _scale_of_port(ports: Sequence[Projection], p: Population, theta: Array, network: SpikingNetwork, fmt: Formats) -> Array:
-    """Return S of a population that only the host drives: as fine as one register of the host's currents allows."""
-    if p.v_threshold is not None:
-        # Currents beyond plus or minus S change no spike, so S may fill the mantissa.
-        room = min(fmt.bias_mantissa, fmt.threshold_max, 2**15 - 1)
-        return np.full(p.size, float(max(room // fmt.threshold_unit, 1) * fmt.threshold_unit))
-    x = max(abs(network.input_low), abs(network.input_high), 1e-12)
-    reach = sum(np.asarray(abs(j.weight).sum(axis=1)).ravel() * x for j in ports)
-    if p.bias is not None:
-        reach = reach + np.abs(np.asarray(p.bias))
-    return np.full(p.size, min(fmt.bias_mantissa, 2**15 - 1) / max(float(np.max(reach)), 1e-300))
 
 
 # -- rounding ---------------------------------------------------------------------------------------
@@ -403,7 +327,9 @@ def _rows(folded: Weight, scale: Array) -> Iterator[tuple[Array, Array]]:
 def _bias(z: Array, scale: Array, fmt: Formats) -> tuple[Array, int, float]:
     """Return biases as m 2^e with one exponent, how many were clipped, and the rms error in thresholds."""
     largest = float(np.abs(z).max(initial=0.0))
-    e = next((e for e in range(fmt.bias_exponent + 1) if largest <= (fmt.bias_mantissa + 0.5) * 2.0**e), fmt.bias_exponent)
+    e = next(
+        (e for e in range(fmt.bias_exponent + 1) if largest <= (fmt.bias_mantissa + 0.5) * 2.0**e), fmt.bias_exponent
+    )
     m = np.rint(z / 2.0**e)
     kept = np.clip(m, -fmt.bias_mantissa, fmt.bias_mantissa)
     bias = kept * 2.0**e
@@ -413,7 +339,7 @@ def _bias(z: Array, scale: Array, fmt: Formats) -> tuple[Array, int, float]:
 def _port(
     j: Projection, p: Population, scale: Array, units: Array, theta: Array, reset: str | None, fmt: Formats, first: bool
 ) -> Projection:
-    """Return the port's projection with float weights in integer units, and the format in which the host writes currents."""
+    """Return the port's projection: float weights in integer units, and how the host writes its currents."""
     if sp.issparse(j.weight):
         weight: Weight = sp.diags_array(units) @ sp.csr_array(j.weight).astype(np.float64)
         weight = sp.csr_array(weight)
@@ -424,7 +350,8 @@ def _port(
     largest = float(scale.max())
     if p.v_threshold is not None:
         e = next((e for e in range(fmt.bias_exponent + 1) if largest <= fmt.bias_mantissa * 2.0**e), fmt.bias_exponent)
-        # A current of theta fires in every step under reset by subtraction; after a reset to zero with '>' it must exceed theta.
+        # A current of theta fires in every step under reset by subtraction; after a reset to zero with '>' it must
+        # exceed theta.
         limit = scale + (2.0**e if reset == "zero" and fmt.comparison == ">" else 0.0)
         if float(limit.max()) > fmt.bias_mantissa * 2.0**e and e < fmt.bias_exponent:
             e += 1
@@ -444,45 +371,3 @@ def _bounds(p: Population, units: Array, fmt: Formats) -> tuple[float | None, fl
         own = float(np.floor(p.v_ceiling * units[0]))
         high = own if high is None else min(high, own)
     return low, high
-
-
-# -- sums over weights ------------------------------------------------------------------------------
-
-
-def _accumulator(weights: Sequence[Weight], fmt: Formats) -> float | None:
-    if fmt.accumulator is None or not weights:
-        return None
-    positive = sum(_signed_sum(w, +1) for w in weights)
-    negative = sum(_signed_sum(w, -1) for w in weights)
-    return max(float(np.max(positive)) / fmt.accumulator[1], float(np.max(negative)) / -fmt.accumulator[0])
-
-
-def _signed_sum(weight: Weight, sign: int) -> Array:
-    part = (sign * weight).maximum(0) if sp.issparse(weight) else np.maximum(sign * weight, 0)
-    return np.asarray(part.sum(axis=1, dtype=np.float64)).ravel()
-
-
-def _row_sums(folded: Sequence[Weight]) -> Array:
-    """Return the larger of the sums of positive and of negative weights, per neuron."""
-    return np.maximum(sum(_signed_sum(f, +1) for f in folded), sum(_signed_sum(f, -1) for f in folded))
-
-
-def _row_max(folded: Weight) -> Array:
-    if not folded.shape[1] or (sp.issparse(folded) and not folded.nnz):
-        return np.zeros(folded.shape[0])
-    top = abs(folded).max(axis=1)
-    return np.asarray(top.toarray() if sp.issparse(top) else top).ravel()
-
-
-def _row_count(folded: Weight) -> Array:
-    return np.diff(folded.indptr) if sp.issparse(folded) else np.full(folded.shape[0], folded.shape[1])
-
-
-def _sample(folded: Weight) -> Array:
-    """Return at most about SAMPLE weights, spread evenly."""
-    values = folded.data if sp.issparse(folded) else folded.ravel()
-    stride = max(values.size // SAMPLE, 1)
-    # A stride that divides the row length would visit few columns only.
-    while stride > 1 and folded.shape[1] % stride == 0:
-        stride += 1
-    return values[::stride] if values.size else np.zeros(1)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from .chip import load_chip
 from .conventional import AnnWork, Design, DigitalOptions, Network, ann_work, design
 from .errors import SpecError, UnsupportedModelError
 from .estimate import Estimate
@@ -58,7 +59,7 @@ class Rival:
     """A quantised ANN with its accuracy and its energy an inference.
 
     agreement : share of predictions equal to the unquantised network's; zero_skipping_macs : an inference.
-    energy : on the design; ``energy.low`` scales the multiplier with the width of its narrower operand, value and high do not,
+    energy : on the design; the low end scales the multiplier with its narrower operand, value and high do not,
     because no multiplier below 8 bits has a published figure.
     """
 
@@ -93,7 +94,7 @@ def quantise_network(mlp: Network, calibration: Array, weight_bits: int, activat
     """
     if weight_bits < 2 or activation_bits < 1 or len(calibration) == 0:
         raise SpecError(
-            f"cannot quantise to {weight_bits} weight bits and {activation_bits} activation bits on {len(calibration)} samples; "
+            f"cannot quantise to {weight_bits} weight, {activation_bits} activation bits, {len(calibration)} samples; "
             "give at least 2, 1 and 1"
         )
     if any(getattr(layer, "recurrent", None) is not None for layer in mlp.layers):
@@ -216,8 +217,6 @@ def _with_widths(base: DigitalOptions, weight_bits: int, activation_bits: int) -
 
 def _narrow(cost: Design, bits: int) -> Estimate:
     """Return the total with a low end whose multiplier shrinks with its narrower operand, E_mul bits / 8."""
-    from .chip import load_chip
-
     figure = load_chip(cost.options.node).operations.mul_int8
     assert figure is not None  # design() has used it
     saved = cost.macs * figure.low * max(1.0 - bits / 8.0, 0.0)

@@ -1,13 +1,14 @@
-"""Two ways of costing a spiking network without a chip, as the literature does: the 45 nm convention and Lemaire et al. 2022."""
+"""Two ways of costing a spiking network without a chip: the 45 nm convention and Lemaire et al. 2022."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from .activity import Activity, PopulationActivity
+from .charges import HOST, Term
 from .chip import load_chip
 from .conventional import AnnWork
-from .energy import EnergyOptions, EnergyReport, Term
+from .energy import EnergyOptions, EnergyReport, declared_out, first_layer_passes, report
 from .errors import SpecError
 from .estimate import Estimate
 
@@ -16,8 +17,8 @@ LEMAIRE = (
     "Lemaire et al. 2022 ICONIP, doi:10.1007/978-3-031-30105-6_48, arXiv:2210.13107; with the authors' corrections in "
     "LEAT-EDGE/qualia-plugin-snn 15165fe8"
 )
-RAM_SLOPE, RAM_BASE = 1.09e-5 * 1e-12, 13.2e-12  # [J / bit], [J]: line through the SRAM figures of Horowitz 2014
-FIFO = 0  # elements of the queues that hold spikes, as the authors' code has it
+RAM_SLOPE, RAM_BASE = 1.09e-17, 13.2e-12  # [J / bit], [J]: line through the SRAM figures of Horowitz 2014
+FIFO = 0  # elements of the queues that hold spikes, as in the authors' code
 
 
 def mac_ac(activity: Activity, options: EnergyOptions) -> EnergyReport:
@@ -30,61 +31,40 @@ def mac_ac(activity: Activity, options: EnergyOptions) -> EnergyReport:
     chip = load_chip("cmos_45nm")
     add, mul = _figure(chip, "add_fp32"), _figure(chip, "mul_fp32")
     mac, ac = Estimate.of(mul) + Estimate.of(add), Estimate.of(add)
+    passes, often = first_layer_passes(activity, options)
     terms, missing = [], []
     for p in activity.populations:
         if p.synops:
             n = activity.mean(p.synops)
-            terms.append(
-                _term(
-                    p,
-                    "synaptic operations",
-                    n,
-                    "accumulates",
-                    ac * n,
-                    "operations.add_fp32",
-                    f"{n:g} AC x {ac.value:g} J",
-                    CONVENTION,
-                )
-            )
-        if p.input_synapses:
-            n, often = _first_layer(activity, p, options)
-            if options.first_layer == "not_counted":
-                missing.append(
-                    f"host first layer: {n:g} multiply-accumulates of {p.name} an inference are declared out"
-                )
-                continue
+            formula = f"{n:g} AC x {ac.value:g} J"
+            terms.append(_term(p, "synaptic operations", n, "accumulates", ac * n, formula, CONVENTION))
+        if p.input_synapses and options.first_layer == "not_counted":
+            missing.append(declared_out(activity, p.name))
+        elif p.input_synapses:
+            n = p.input_synapses * passes
             formula = f"{n:g} MAC ({often}) x {mac.value:g} J"
-            terms.append(
-                _term(
-                    p,
-                    "host first layer",
-                    n,
-                    "multiply-accumulates",
-                    mac * n,
-                    "operations.mul_fp32, operations.add_fp32",
-                    formula,
-                    CONVENTION,
-                )
-            )
+            terms.append(_term(p, HOST, n, "multiply-accumulates", mac * n, formula, CONVENTION))
     missing.append(
-        "memory, addressing, neuron updates, routing, synchronisation and static power: the convention leaves them out"
+        "memory, addressing, neuron updates, routing, synchronisation, static power: the convention has none"
     )
-    return _report(activity, options, terms, missing)
+    return report(terms, missing, (), activity, options)
 
 
 def lemaire(activity: Activity, options: EnergyOptions) -> EnergyReport:
     """Return the energy with memory accesses of Lemaire et al. 2022, fully connected layers.
 
-    With theta_in, theta_out the spikes an inference, T the steps and synops = theta_in N_out: potentials are read and written
-    synops + T N_out times, weights read synops times, biases T N_out times, spikes read theta_in and written theta_out
-    times; synops + T N_out + theta_out additions, T N_out multiply-accumulates where the neurons leak, synops additions
-    for addresses. A constant-current layer is computed as a formal layer (``first_layer``: how often).
+    With theta_in, theta_out the spikes an inference, T the steps and synops = theta_in N_out: potentials are read
+    and written synops + T N_out times each, weights read synops times, biases T N_out times, spikes read theta_in
+    and written theta_out times; there are synops + T N_out + theta_out additions, T N_out multiply-accumulates where
+    neurons leak, and synops additions for addresses. A constant-current layer is computed as a formal layer
+    (``first_layer``: how often).
 
     Source
     ------
     Lemaire et al. 2022, arXiv:2210.13107, eqs. 2, 5, 8, 10, 13, 15, 17.
     """
     add, mul = _adders()
+    passes, _ = first_layer_passes(activity, options)
     terms, missing = [], []
     for p in activity.populations:
         if not p.on_chip:
@@ -103,23 +83,16 @@ def lemaire(activity: Activity, options: EnergyOptions) -> EnergyReport:
             ("addresses", synops, add, "additions"),
         ]
         if p.input_synapses and options.first_layer == "not_counted":
-            missing.append(
-                f"host first layer: {activity.mean(p.input_synapses):g} multiply-accumulates of {p.name} are declared out"
-            )
+            missing.append(declared_out(activity, p.name))
         elif p.input_synapses:
-            macs, _ = _first_layer(activity, p, options)
-            passes = macs / p.input_synapses
             formal = formal_layer(p.input_values, p.size, p.input_synapses, passes, options.bits)
-            rows += [("host first layer", count, cost, f"{what} ({unit})") for what, count, cost, unit in formal]
-        terms += [
-            _term(
-                p, what, count, unit, Estimate.exact(cost * count), "Lemaire", f"{count:g} {unit} x {cost:g} J", LEMAIRE
-            )
-            for what, count, cost, unit in rows
-            if count
-        ]
-    missing.append("routing, synchronisation and static power: the model leaves them out")
-    return _report(activity, options, terms, missing)
+            rows += [(HOST, count, cost, f"{what}, {unit}") for what, count, cost, unit in formal]
+        for what, count, cost, unit in rows:
+            if count:
+                value = Estimate.exact(cost * count)
+                terms.append(_term(p, what, count, unit, value, f"{count:g} {unit} x {cost:g} J", LEMAIRE))
+    missing.append("routing, synchronisation, static power: the model has none")
+    return report(terms, missing, (), activity, options)
 
 
 def lemaire_ann(work: AnnWork, bits: int = 8) -> Estimate:
@@ -163,28 +136,10 @@ def _figure(chip: Any, name: str) -> Any:
     return figure
 
 
-def _first_layer(activity: Activity, p: PopulationActivity, options: EnergyOptions) -> tuple[float, str]:
-    if options.first_layer == "every_step":
-        return activity.mean(p.input_synapses * activity.steps_window), "in every step"
-    return float(p.input_synapses * activity.n_positions), "once an inference"
+def _term(p: PopulationActivity, what: str, n: float, unit: str, value: Estimate, formula: str, source: str) -> Term:
+    return Term(p.name, what, n, unit, value, "45 nm", formula, source, "derived")
 
 
-def _term(
-    p: PopulationActivity, what: str, count: float, unit: str, value: Estimate, figure: str, formula: str, source: str
-) -> Term:
-    return Term(p.name, what, count, unit, value, figure, formula, source, "derived")
+VIEWS = {"mac_ac": mac_ac, "lemaire": lemaire}
 
-
-def _report(activity: Activity, options: EnergyOptions, terms: list[Term], missing: list[str]) -> EnergyReport:
-    return EnergyReport(
-        terms=tuple(terms),
-        mode=options.latency.mode,
-        view=options.view,
-        first_layer=options.first_layer,
-        missing=tuple(missing),
-        notes=(),
-        n_inferences=activity.n_inferences,
-    )
-
-
-__all__ = ["formal_layer", "lemaire", "lemaire_ann", "mac_ac", "ram"]
+__all__ = ["VIEWS", "formal_layer", "lemaire", "lemaire_ann", "mac_ac", "ram"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -14,8 +14,10 @@ from .panel import HALF_A_POINT, Focus, Panel, record
 
 FAINT = 30
 LISTED = 12
+# Power that is drawn whether or not anything happens; the figures of conventional designs leave it out.
+STANDING = ("static", "overhead")
 # Parts of the energy that follow the number of spikes; the others are paid whether or not anything fires.
-PER_SPIKE = ("synaptic operations", "spike routing")
+PER_SPIKE = ("synaptic operations", "spike routing", "spike out", "axon messages")
 
 
 def accuracy_steps(at: Focus) -> Panel | None:
@@ -237,13 +239,12 @@ def energy_components(at: Focus) -> Panel | None:
     rows = _costed(at, lambda row: row.energy is not None)
     if not rows:
         return None
-    names = list(dict.fromkeys(name for row in rows for name in row.energy.by_component))
+    names, grouped = _stacks(rows)
     parts, totals = [], []
-    for row in rows:
+    for row, stack in zip(rows, grouped, strict=True):
         total = row.energy.total
         totals.append(record(label=row.label, energy_J=total.value, low_J=total.low, high_J=total.high))
-        for component, r in row.energy.by_component.items():
-            share = r.value / total.value if total.value else 0.0
+        for component, r in stack.items():
             parts.append(
                 record(
                     label=row.label,
@@ -252,13 +253,13 @@ def energy_components(at: Focus) -> Panel | None:
                     energy_J=r.value,
                     low_J=r.low,
                     high_J=r.high,
-                    share=share,
+                    share=r.value / total.value if total.value else 0.0,
                 )
             )
     lead = rows[0]
     ranked = sorted(lead.energy.by_component.items(), key=lambda item: -item[1].value)
     share = ranked[0][1].value / lead.energy.total.value if lead.energy.total.value else 0.0
-    missing = list(dict.fromkeys(word for row in rows for word in row.energy.missing))
+    missing = _short(word for row in rows for word in row.energy.missing)
     return Panel(
         "energy-components",
         "cost",
@@ -277,23 +278,61 @@ def energy_components(at: Focus) -> Panel | None:
     )
 
 
+def _stacks(rows: Sequence[Row]) -> tuple[list[str], list[dict[str, Range]]]:
+    """Components of every row; those below two hundredths of every total are drawn as one, since nobody could see them apart."""
+    every = list(dict.fromkeys(name for row in rows for name in row.energy.by_component))
+
+    def largest(name: str) -> float:
+        parts = [(row.energy.by_component.get(name), row.energy.total.value) for row in rows]
+        return max((part.value / total for part, total in parts if part is not None and total), default=0.0)
+
+    small = [name for name in every if largest(name) < 0.02]
+    if len(small) < 2:
+        return every, [dict(row.energy.by_component) for row in rows]
+    rest = f"{len(small)} smaller parts"
+    stacks = []
+    for row in rows:
+        stack = {name: r for name, r in row.energy.by_component.items() if name not in small}
+        left = [row.energy.by_component[name] for name in small if name in row.energy.by_component]
+        if left:
+            stack[rest] = Range(*(sum(getattr(r, end) for r in left) for end in ("value", "low", "high")))
+        stacks.append(stack)
+    return [*(name for name in every if name not in small), rest], stacks
+
+
+def _short(texts: Iterable[str]) -> list[str]:
+    """What is missing, each once and without its explanation, which stands under Method."""
+    return list(dict.fromkeys(text.partition(":")[0] for text in texts))
+
+
+def dynamic(row: Row) -> Range:
+    """Return a row's energy inside the boundary of a conventional design: without static power and overhead [J]."""
+    parts = [r for name, r in row.energy.by_component.items() if name not in STANDING]
+    return Range(*(sum(getattr(r, end) for r in parts) for end in ("value", "low", "high")))
+
+
 def energy_platforms(at: Focus) -> Panel | None:
     """Draw the energy of the chip rows and of the ANN on conventional hardware on one logarithmic axis."""
     rows = _costed(at, lambda row: row.energy is not None and row.energy.total.value > 0)
     others = selected(at.comparison, at.ann, 6)
     if not rows or not others:
         return None
-    data = [_dot(row.label, panel.name(row), row.energy.total, "J") for row in rows]
+    stands = any(name in STANDING for row in rows for name in row.energy.by_component)
+    data = [_dot(row.label, panel.name(row), dynamic(row), "J") for row in rows[:6] if dynamic(row).value > 0]
+    if not data:
+        return None
+    if stands:
+        data.append(_dot(f"{rows[0].label}, with static power", panel.name(rows[0]), rows[0].energy.total, "J"))
     data += [_dot(f"ANN, {c.label}", "ANN", c.energy, "J") for c in others]
-    chip, ann = rows[0].energy.total.value, others[0].energy.value
+    chip, ann = dynamic(rows[0]).value, others[0].energy.value
     ratio = chip / ann if chip >= ann else ann / chip
     words = "the energy of" if chip >= ann else "less than"
     return Panel(
         "energy-platforms",
         "cost",
         f"{_capital(rows[0].label)}: {panel.times(ratio)} {words} the ANN at {others[0].label}",
-        f"Energy per inference on a logarithmic axis, bars from low to high. {panel.context(rows[0])}. Boundaries differ: "
-        "see what each estimate leaves out under Method.",
+        f"Energy per inference on a logarithmic axis, bars from low to high, without static power and overhead unless said, since figures of "
+        f"conventional designs leave them out. {panel.context(rows[0])}. What else each estimate leaves out stands under Method.",
         "Dot chart. " + " ".join(f"{row['label']}: {row['text']}." for row in data),
         charts.dots(data, "value", "energy per inference (log)", "J", log=True),
     )
@@ -305,7 +344,7 @@ def break_even(at: Focus) -> Panel | None:
     others = selected(at.comparison, at.ann, 3)
     if row is None or row.energy is None or not row.synaptic_operations or not others:
         return None
-    parts = row.energy.by_component
+    parts = {name: r for name, r in row.energy.by_component.items() if name not in STANDING}
     moving = [r for name, r in parts.items() if name in PER_SPIKE]
     if not moving:
         return None
@@ -336,7 +375,7 @@ def break_even(at: Focus) -> Panel | None:
             f"Break-even with the ANN at {best.label}: {units.si(meets, '').strip()} synaptic operations, "
             f"{100 * meets / row.synaptic_operations:.0f} % of today's"
         )
-    marks = [record(label="measured", synaptic_operations=row.synaptic_operations, energy_J=row.energy.total.value)]
+    marks = [record(label="measured", synaptic_operations=row.synaptic_operations, energy_J=dynamic(row).value)]
     if row.synaptic_operations / 1000 < meets < row.synaptic_operations * 10:
         marks.append(record(label="break-even", synaptic_operations=meets, energy_J=best.energy.value))
     return Panel(
@@ -344,8 +383,8 @@ def break_even(at: Focus) -> Panel | None:
         "cost",
         title,
         f"A model, not a measurement: {panel.listed([name for name in parts if name in PER_SPIKE])} scale with the number of synaptic operations, "
-        f"everything else stays as counted. {row.label}, {panel.context(row)}; level lines are the ANN on conventional hardware.",
-        f"Line chart. At {units.count(row.synaptic_operations)} synaptic operations the chip needs {panel.quantity(row.energy.total.value, 'J')}; "
+        f"everything else stays as counted; static power and overhead are left out on both sides. {row.label}, {panel.context(row)}; level lines are the ANN on conventional hardware.",
+        f"Line chart. At {units.count(row.synaptic_operations)} synaptic operations the chip needs {panel.quantity(dynamic(row).value, 'J')}; "
         f"without any, {panel.quantity(floor, 'J')}. " + " ".join(f"ANN, {c.label}: {panel.quantity(c.energy.value, 'J')}." for c in others),
         charts.break_even(line, [record(label=f"ANN, {c.label}", energy_J=c.energy.value) for c in others], marks),
     )
@@ -358,13 +397,14 @@ def latency(at: Focus) -> Panel | None:
         return None
     data = [_dot(row.label, panel.name(row), row.latency.per_inference, "s") for row in rows]
     lead = rows[0].latency
+    bound = f" The time is set by: {lead.binding}." if lead.binding else ""
     through = f", {panel.quantity(lead.throughput.value, '')} inferences a second as a pipeline" if lead.throughput else ""
-    missing = list(dict.fromkeys(word for row in rows for word in row.latency.missing))
+    missing = _short(word for row in rows for word in row.latency.missing)
     return Panel(
         "latency",
         "cost",
         f"An answer takes {panel.quantity(lead.per_inference.value, 's')}, {lead.steps} steps{through}",
-        f"Time from the first step to the answer, mean over {rows[0].n:,} test samples, whiskers from low to high. "
+        f"Time from the first step to the answer, mean over {rows[0].n:,} test samples, whiskers from low to high.{bound} "
         + (f"Not in it: {panel.listed(missing)}." if missing else ""),
         "Dot chart. " + " ".join(f"{row['label']}: {row['text']}." for row in data),
         charts.dots(data, "value", "time per inference", "s", log=False),

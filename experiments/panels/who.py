@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .. import charts
-from ..comparison import Comparison, DataCard, Row
+from ..comparison import Comparison, Core, DataCard, Row
 from ..statistics import holm, mcnemar
 from . import panel
 from .panel import Focus, Panel, record
@@ -176,16 +176,18 @@ def floor_plan(at: Focus) -> Panel | None:
     traffic = any(core.traffic is not None for core in use.floor_plan)
     total = use.cores_per_chip * use.chips
     fullest = max(use.floor_plan, key=lambda core: core.use)
+    known = all(core.x >= 0 for core in use.floor_plan)
+    where = "Used cores in their tiles" if known else "Used cores in order; how they lie on the chip is not published"
     return Panel(
         "floor-plan",
         "chip",
         f"{use.cores:,} of {total:,} cores, the fullest at {100 * fullest.use:.0f} %",
-        f"Used cores in their tiles{f', {use.chips} chips side by side' if use.chips > 1 else ''}; shade is the share of the core's fullest "
-        "resource" + (", the dot's area the spikes it sends per inference" if traffic else "") + f". {row.label}, {panel.context(row)}.",
+        f"{where}{f', {use.chips} chips side by side' if use.chips > 1 and known else ''}; shade is the share of the core's fullest "
+        "resource" + (", the dot's area the messages it sends per inference" if traffic else "") + f". {row.label}, {panel.context(row)}.",
         "Floor plan. "
         + " ".join(
             f"Core {c.index}: {', '.join(c.populations)}, {c.neurons} neurons, {100 * c.use:.0f} % full"
-            + ("" if c.traffic is None else f", {c.traffic:.1f} spikes per inference")
+            + ("" if c.traffic is None else f", {c.traffic:.1f} messages per inference")
             + "."
             for c in use.floor_plan[:64]
         ),
@@ -194,40 +196,47 @@ def floor_plan(at: Focus) -> Panel | None:
     )
 
 
-def _lay_out(plan: Sequence[object]) -> tuple[list[dict[str, object]], list[dict[str, object]], int, int]:
-    """Place the cores: tiles on their mesh, chips side by side, the cores of a tile in a square grid inside it."""
-    across = max(core.x for core in plan) + 1
-    where: dict[tuple[int, int, int], list[object]] = {}
+def _lay_out(plan: Sequence[Core]) -> tuple[list[dict[str, object]], list[dict[str, object]], int, int]:
+    """Place the cores: tiles on their mesh (in a row of their own where it is not known), chips side by side, cores in a grid inside."""
+    known = all(core.x >= 0 and core.y >= 0 for core in plan)
+    across = int(np.ceil(np.sqrt(len(plan) * 2)))
+    place = {id(core): (core.x, core.y) if known else (k % across, k // across) for k, core in enumerate(plan)}
+    across = 1 + max(x for x, _ in place.values())
+    side = int(np.ceil(np.sqrt(1 + max(core.slot for core in plan)))) if known else 1
+    tiles = {(core.chip, *place[id(core)]): None for core in plan}
+
+    def left(chip: int, x: int) -> float:
+        return x + (chip * (across + 0.5) if known else 0.0)
+
+    outlines = [
+        record(x_low=left(c, x) + 0.03, x_high=left(c, x) + 0.97, y_low=y + 0.03, y_high=y + 0.97) for c, x, y in tiles
+    ]
+    size = 0.86 / side
+    cores = []
     for core in plan:
-        where.setdefault((core.chip, core.x, core.y), []).append(core)
-    side = int(np.ceil(np.sqrt(max(len(cores) for cores in where.values()))))
-    cores, tiles = [], []
-    for (chip, tx, ty), members in sorted(where.items()):
-        left = chip * (across + 0.5) + tx
-        tiles.append(record(x_low=left + 0.03, x_high=left + 0.97, y_low=ty + 0.03, y_high=ty + 0.97))
-        size = 0.86 / side
-        for k, core in enumerate(members):
-            x, y = left + 0.07 + (k % side) * size, ty + 0.07 + (k // side) * size
-            cores.append(
-                record(
-                    core=core.index,
-                    chip=chip,
-                    tile_x=tx,
-                    tile_y=ty,
-                    populations=", ".join(core.populations),
-                    neurons=core.neurons,
-                    use=core.use,
-                    traffic=core.traffic,
-                    x_low=x,
-                    x_high=x + size * 0.94,
-                    y_low=y,
-                    y_high=y + size * 0.94,
-                    x=x + size * 0.47,
-                    y=y + size * 0.47,
-                )
+        tile_x, tile_y = place[id(core)]
+        slot = core.slot if known else 0
+        x, y = left(core.chip, tile_x) + 0.07 + (slot % side) * size, tile_y + 0.07 + (slot // side) * size
+        cores.append(
+            record(
+                core=core.index,
+                chip=core.chip,
+                tile_x=core.x,
+                tile_y=core.y,
+                populations=", ".join(core.populations),
+                neurons=core.neurons,
+                use=core.use,
+                traffic=core.traffic,
+                x_low=x,
+                x_high=x + size * 0.94,
+                y_low=y,
+                y_high=y + size * 0.94,
+                x=x + size * 0.47,
+                y=y + size * 0.47,
             )
-    chips = max(core.chip for core in plan) + 1
-    return cores, tiles, int(np.ceil(chips * (across + 0.5) - 0.5)), max(core.y for core in plan) + 1
+        )
+    width = max(row["x_high"] for row in outlines)
+    return cores, outlines, int(np.ceil(width)), 1 + max(y for _, y in place.values())
 
 
 def resources(at: Focus) -> Panel | None:

@@ -109,6 +109,8 @@ def _build(low: Lowered, task: Task, arrays: Mapping[str, Array], n_windows: int
         echo = task.n_positions if any(s.delay is None and s.spec.post == p.name for s in low.synapses) else 0
         groups[p.name] = _group(p, index, task.n_steps, n_windows, clock, inputs.get(p.name), code_class, echo)
     for index, s in enumerate(low.synapses):
+        if not np.any(s.weight.data if sp.issparse(s.weight) else s.weight):
+            continue  # Brian2 refuses Synapses without a synapse
         synapses[s.name] = _synapses(low, index, groups, task.n_steps, clock, code_class)
     for p in low.neurons:
         if p.spec.spiking:
@@ -156,6 +158,7 @@ def _group(
             "",
             # A TimedArray keeps its last row for ever; the window does not.
             threshold="train(t, i) > 0.5 and t_in_timesteps < last_step",
+            reset="",
             namespace={"train": values, "last_step": n_windows * n_steps},
             clock=clock,
             name=name,
@@ -237,10 +240,7 @@ def _synapses(low: Lowered, index: int, groups: Mapping[str, Any], n_steps: int,
     )
     matrix = sp.coo_array(s.weight)
     made.connect(i=matrix.col.astype(np.int32), j=matrix.row.astype(np.int32))
-    if matrix.nnz:
-        made.w = matrix.data.astype(np.float64)
-    else:
-        made.active = False
+    made.w = matrix.data.astype(np.float64)
     return made
 
 

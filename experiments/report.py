@@ -1,0 +1,400 @@
+"""The report of a comparison: one self-contained HTML page, Markdown, figures, and what a notebook shows."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import vl_convert
+from markupsafe import Markup
+
+from neuro.errors import SpecError, StoreError, nearest
+
+from . import charts, images, tables, units
+from .comparison import Comparison, DataCard, Disagreements, Figure, Finding, Row
+from .panels import Focus, Panel, focus, panels
+from .panels.panel import GROUP_NAMES, quantity
+from .panels.who import card, class_names
+from .tables import Table
+
+SECTIONS = {
+    "summary": "Summary",
+    "accuracy": "Accuracy against time and cost",
+    "cost": "Energy and latency",
+    "why": "Why: where the error comes from",
+    "who": "Who is hurt: classes and inputs",
+    "scorecard": "Scorecard of learned software",
+    "chip": "The chip",
+    "data": "The data",
+    "method": "Method, sources and how to run it again",
+}
+RENDERERS: dict[str, Callable[..., Any]] = {
+    "svg": vl_convert.vegalite_to_svg,
+    "png": functools.partial(vl_convert.vegalite_to_png, scale=2),
+    "pdf": vl_convert.vegalite_to_pdf,
+}
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """One input shown as a picture, with what is written below it."""
+
+    uri: str
+    text: str
+    description: str
+
+
+def report(comparison: Comparison, path: str | os.PathLike[str]) -> Path:
+    """Write the page of a comparison and return its path; a file of that name is replaced only by a whole page.
+
+    Raises
+    ------
+    StoreError : the page cannot be written.
+    """
+    target = Path(path)
+    _write(target, page(comparison).encode())
+    return target
+
+
+def page(comparison: Comparison) -> str:
+    """Return the page: one HTML document with styles, scripts and data inside, that asks for nothing from elsewhere."""
+    at = focus(comparison)
+    made = panels(comparison)
+    content = {
+        "c": comparison,
+        "at": at,
+        "facts": _facts(comparison),
+        "panels": {name: [p for p in made if p.section == name] for name in SECTIONS},
+        "tables": _tables(comparison, at),
+        "disagreements": [_pictures(comparison, d) for d in comparison.disagreements if len(d.samples)],
+        "scorecard": _topics(comparison.scorecard),
+        "chip": None if at is None else at.main if at.main.chip_use else at.chip or at.native,
+        "cards": [(c, _card(c), _examples(c)) for c in comparison.data],
+        "settings": _settings(at),
+        "warnings": _warnings(comparison),
+        "provenance": _provenance(comparison),
+    }
+    content["sections"] = {name: title for name, title in SECTIONS.items() if _filled(name, content)}
+    content["specs"] = {p.name: Markup(_json(p.spec)) for p in made}
+    content["style"] = Markup(_text("style.css") + _chart_colours())
+    content["script"] = Markup(_text("page.js"))
+    content["bundle"] = Markup(_bundle() if made else "")
+    return _environment().get_template("page.html.j2").render(content)
+
+
+def report_markdown(comparison: Comparison) -> str:
+    """Return verdict, tables, titles of the charts, omissions and method as Markdown."""
+    at = focus(comparison)
+    made = panels(comparison)
+    content = {
+        "c": comparison,
+        "at": at,
+        "facts": _facts(comparison),
+        "panels": made,
+        "tables": [table for table in _tables(comparison, at).values() if table is not None],
+        "scorecard": _topics(comparison.scorecard),
+        "settings": _settings(at),
+        "warnings": _warnings(comparison),
+        "provenance": _provenance(comparison),
+    }
+    return _environment(autoescape=False).get_template("report.md.j2").render(content)
+
+
+def figures(comparison: Comparison, folder: str | os.PathLike[str], formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+    """Write every chart to ``folder`` as SVG, PNG or PDF on white, and return the paths.
+
+    Raises
+    ------
+    SpecError : a format that is not one of svg, png, pdf.
+    StoreError : a file cannot be written.
+    """
+    for name in formats:
+        if name not in RENDERERS:
+            raise SpecError(f"no figure format {name!r}{nearest(name, RENDERERS)}")
+    written = []
+    for panel in panels(comparison):
+        spec = charts.static(panel.spec)
+        for name in formats:
+            drawn = RENDERERS[name](spec)
+            path = Path(folder) / f"{panel.name}.{name}"
+            _write(path, drawn.encode() if isinstance(drawn, str) else drawn)
+            written.append(path)
+    return written
+
+
+def html_fragment(comparison: Comparison) -> str:
+    """Return title, verdict and summary table, for a notebook cell."""
+    content = {"c": comparison, "table": tables.summary(comparison), "style": Markup(_text("notebook.css"))}
+    return _environment().get_template("notebook.html.j2").render(content)
+
+
+def _tables(comparison: Comparison, at: Focus | None) -> dict[str, Table | None]:
+    chip = None if at is None else at.main if at.main.chip_use else at.chip or at.native
+    return {
+        "summary": tables.summary(comparison),
+        "runs": tables.runs(comparison),
+        "tests": tables.tests(comparison),
+        "energy": None if at is None else tables.energy(at),
+        "conventional": None if at is None else tables.conventional(at),
+        "layers": None if at is None else tables.layers(at),
+        "quantisation": None if chip is None else tables.quantisation(chip),
+        "networks": _networks(comparison),
+        "training": _training(comparison),
+        "omissions": _omissions(comparison),
+        "not-run": _not_run(comparison),
+        "figures": tables.figures(_sources(comparison)),
+    }
+
+
+def _filled(name: str, content: dict[str, Any]) -> bool:
+    """Whether a section has anything to show; one without data is left out."""
+    made = content["tables"]
+    own = {
+        "summary": True,
+        "cost": made["energy"] or made["conventional"],
+        "why": made["layers"],
+        "who": content["disagreements"],
+        "scorecard": content["scorecard"],
+        "chip": content["chip"] is not None,
+        "data": content["cards"],
+        "method": True,
+    }
+    return bool(content["panels"][name] or own.get(name))
+
+
+def _facts(comparison: Comparison) -> list[tuple[str, str]]:
+    """What was compared, in a few lines under the verdict."""
+    rows = comparison.rows
+    spiking = [row for row in rows if row.group != "ann"]
+    facts = [
+        ("Made", comparison.created.replace("T", " ").removesuffix("Z") + (" UTC" if comparison.created.endswith("Z") else "")),
+        ("Data", "; ".join(f"{c.title or c.name}, {c.n_test:,} test samples" for c in comparison.data)),
+        ("Networks", "; ".join(f"{n.label}, {n.parameters:,} parameters" for n in _unlike(comparison))),
+        ("Chips", ", ".join(c.title or c.name for c in comparison.chips)),
+        ("Methods", ", ".join(_values(spiking, "convert.method"))),
+        ("Time steps", ", ".join(str(t) for t in sorted({row.n_steps for row in spiking}))),
+        ("Seeds", ", ".join(map(str, comparison.seeds))),
+        ("Runs", f"{len(spiking):,}" + (f", {len(comparison.not_run):,} without a result" if comparison.not_run else "")),
+    ]
+    return [(name, text) for name, text in facts if text]
+
+
+def _values(rows: Iterable[Row], key: str) -> list[str]:
+    return list(dict.fromkeys(str(row.settings[key]) for row in rows if row.settings.get(key) is not None))
+
+
+def _unlike(comparison: Comparison) -> list[Any]:
+    """One network of each kind: seeds of the same widths are one."""
+    return list({(n.label, n.parameters): n for n in comparison.networks}.values())
+
+
+def _networks(comparison: Comparison) -> Table | None:
+    lines = [[n.label if k == 0 else "", *layer.values()] for n in _unlike(comparison) for k, layer in enumerate(n.layers)]
+    heads = next((list(n.layers[0]) for n in comparison.networks if n.layers), None)
+    if heads is None:
+        return None
+    return tables.texts("networks", "Layers of the source networks.", ["Network", *(h.replace("_", " ") for h in heads)], lines)
+
+
+def _training(comparison: Comparison) -> Table | None:
+    trained = [n for n in comparison.networks if n.training]
+    if not trained:
+        return None
+    names = [
+        name
+        for name in dict.fromkeys(name for n in trained for name in n.training)
+        if all(not isinstance(n.training.get(name), dict | list | tuple) for n in trained)
+    ]
+    lines = [[comparison[n.ann].label, *(n.training.get(name) for name in names)] for n in trained]
+    return tables.texts("training", "How the source networks were trained.", ["Network", *(n.replace("_", " ") for n in names)], lines)
+
+
+def _omissions(comparison: Comparison) -> Table | None:
+    if not comparison.omissions:
+        return None
+    lines = [[o.what, o.why, o.where] for o in comparison.omissions]
+    return tables.texts("omissions", "What is in no number of this page.", ["What", "Why", "Where it would show"], lines)
+
+
+def _not_run(comparison: Comparison) -> Table | None:
+    if not comparison.not_run:
+        return None
+    lines = [[n.label, n.status, n.reason] for n in comparison.not_run]
+    return tables.texts("not-run", "Trials without a result.", ["Trial", "Status", "Reason"], lines)
+
+
+def _sources(comparison: Comparison) -> list[Figure]:
+    """All figures with a source: those that numbers rest on first, then the rest of the chip files and the ANN's side."""
+    found = [*comparison.figures]
+    found += [f for c in comparison.conventional for f in c.figures]
+    found += [f for c in comparison.chips for f in c.figures if f.used_by]
+    return list({(f.name, f.source, str(f.value)): f for f in found}.values())
+
+
+def _topics(findings: Sequence[Finding]) -> list[tuple[str, list[tuple[Finding, Table | None]]]]:
+    """Findings by topic, each with its small table."""
+    topics: dict[str, list[tuple[Finding, Table | None]]] = {}
+    for k, finding in enumerate(findings):
+        table = None
+        if finding.rows:
+            name = f"scorecard-{k}"
+            table = tables.texts(name, f"{finding.topic.capitalize()}: the numbers.", list(finding.columns), finding.rows)
+        topics.setdefault(finding.topic, []).append((finding, table))
+    return list(topics.items())
+
+
+def _settings(at: Focus | None) -> list[tuple[str, str]]:
+    if at is None:
+        return []
+    told = {**at.main.settings, **{f"engine.{key}": value for key, value in at.main.engine.items()}}
+    return [(key, _said(value)) for key, value in told.items() if value is not None and not isinstance(value, dict)]
+
+
+def _provenance(comparison: Comparison) -> list[tuple[str, str]]:
+    """Versions, machine, seeds, files' checksums, time and memory."""
+    facts = [(name, str(version)) for name, version in comparison.versions.items()]
+    facts += [(name.capitalize(), _said(value)) for name, value in comparison.machine.items() if value is not None]
+    facts += [(f"SHA-256 of chip {c.name}", c.sha256) for c in comparison.chips if c.sha256]
+    facts += [(f"SHA-256 of {comparison[n.ann].label}, seed {comparison[n.ann].seed}", n.sha256) for n in comparison.networks]
+    facts += [("Seeds", ", ".join(map(str, comparison.seeds)))]
+    facts += [("Wall time of all trials", units.seconds(comparison.seconds) if comparison.seconds else "")]
+    facts += [("Peak memory", quantity(comparison.peak_memory, "B") if comparison.peak_memory else "")]
+    return [(name, text) for name, text in facts if text]
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _warnings(comparison: Comparison) -> list[str]:
+    """Each warning once, with the rows that it is about."""
+    about: dict[str, list[str]] = {}
+    for row in comparison.rows:
+        for text in row.warnings:
+            about.setdefault(text, []).append(row.label)
+    return [f"{text} ({labels[0] if len(labels) == 1 else f'{len(labels)} runs'})" for text, labels in about.items()]
+
+
+def _card(c: DataCard) -> list[tuple[str, str]]:
+    facts = [
+        ("Training samples", f"{c.n_train:,}"),
+        ("Test samples", f"{c.n_test:,}"),
+        ("Inputs", f"{c.n_inputs:,}" + (f" ({' x '.join(map(str, c.input_shape))})" if c.input_shape else "")),
+        ("Range of the inputs", f"{c.input_range[0]:g} to {c.input_range[1]:g}"),
+        ("Task", c.task + (f", {len(c.classes)} classes: {', '.join(c.classes[:24])}" if c.classes else "")),
+        ("Test samples that are also in the training set", "" if c.duplicates is None else f"{c.duplicates:,}"),
+        ("Split", c.split),
+        ("Licence", c.licence),
+        ("Source", c.source),
+        ("Checksum", c.checksum),
+        *((name.replace("_", " ").capitalize(), _said(value)) for name, value in c.extra.items()),
+    ]
+    return [(name, text) for name, text in facts if text]
+
+
+def _examples(c: DataCard) -> list[Specimen]:
+    if c.examples is None:
+        return []
+    labels = c.example_labels if c.example_labels is not None else [None] * len(c.examples)
+    names = [("" if label is None else c.classes[int(label)] if c.classes else str(label)) for label in labels]
+    return [
+        Specimen(images.picture(x, c.input_shape, *c.input_range), name, f"Example of class {name}" if name else "Example input")
+        for x, name in zip(c.examples, names, strict=True)
+    ]
+
+
+def _pictures(comparison: Comparison, d: Disagreements) -> tuple[Row, Disagreements, list[Specimen]]:
+    row = comparison[d.row]
+    of = card(comparison, row)
+    names = class_names(comparison, row)
+    shape, (low, high) = (of.input_shape, of.input_range) if of else ((), (float(d.inputs.min()), float(d.inputs.max())))
+
+    def name(k: Any) -> str:
+        return "none" if int(k) < 0 else names[int(k)] if int(k) < len(names) else str(int(k))
+
+    return (
+        row,
+        d,
+        [
+            Specimen(
+                images.picture(x, shape, low, high),
+                f"is {name(label)}; ANN {name(ann)}, {GROUP_NAMES[row.group]} {name(snn)}",
+                f"Test sample {int(sample)} of class {name(label)}: the ANN answers {name(ann)}, the spiking network {name(snn)}",
+            )
+            for sample, x, label, ann, snn in zip(d.samples, d.inputs, d.labels, d.ann, d.snn, strict=True)
+        ],
+    )
+
+
+def _json(value: Any) -> str:
+    """JSON that may stand in a script element: nothing in it can end or open one."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c").replace("\u2028", "\\u2028")
+
+
+def _chart_colours() -> str:
+    """Style rules that map each colour of the charts to its counterpart in the dark; print stays light."""
+    rules = "".join(
+        f'.chart [{attribute}="{light}"]{{{attribute}:{dark}}}' for light, dark in charts.DARK.items() for attribute in ("fill", "stroke")
+    )
+    return f"@media screen and (prefers-color-scheme: dark){{{rules}}}"
+
+
+@functools.lru_cache(maxsize=1)
+def _bundle() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script."""
+    bundle: str = vl_convert.javascript_bundle()
+    return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def _text(name: str) -> str:
+    return resources.files("experiments").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+@functools.lru_cache(maxsize=2)
+def _environment(autoescape: bool = True) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_text),
+        autoescape=autoescape,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(seconds=units.seconds, quantity=quantity, cell=_markdown_cell)
+    environment.globals.update(groups=GROUP_NAMES, plain_rows=tables.plain_rows)
+    return environment
+
+
+def _markdown_cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a draft beside the target and rename it: nobody ever sees half a file."""
+    draft = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            draft = Path(file.name)
+            file.write(data)
+        draft.chmod(0o644)
+        draft.replace(path)
+    except OSError as error:
+        if draft is not None:
+            draft.unlink(missing_ok=True)
+        raise StoreError(f"{path}: cannot be written ({error.strerror}); name another file") from error
+
+
+__all__ = ["Panel", "figures", "html_fragment", "page", "report", "report_markdown"]

@@ -1,0 +1,474 @@
+"""The tables of a report as plain values: HTML, Markdown and notebooks draw the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from . import units
+from .comparison import Comparison, Figure, Range, Row, SeedSummary
+from .panels.panel import GROUP_NAMES, Focus, micro, quantity
+from .panels.results import selected
+
+FIGURE_SPACE, POINT_SPACE = "\u2007", "\u2008"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: what is printed, what it sorts by, a second small line, a bar or an interval in [0, 1], and its source.
+
+    href, title, link : a link to where the number comes from, its text, and what hovering says.
+    """
+
+    text: str = ""
+    sort: float | str | None = None
+    note: str = ""
+    bar: float | None = None
+    interval: tuple[float, float, float] | None = None
+    link: str = ""
+    href: str = ""
+    title: str = ""
+    swatch: str = ""
+    marks: tuple[tuple[str, str], ...] = ()
+    anchor: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: heading, its unit below, whether it holds numbers, and what it means."""
+
+    label: str
+    unit: str = ""
+    numeric: bool = True
+    meaning: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a caption; the first cell of a row is its heading."""
+
+    name: str
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    sortable: bool = True
+
+
+def texts(name: str, caption: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+    """Return a table of words and numbers as they are; a column is numeric when every filled cell of it is."""
+    lines = [list(row) for row in rows]
+    numeric = [
+        any(_number(line[k]) for line in lines) and all(_number(line[k]) or line[k] in ("", None) for line in lines)
+        for k in range(len(columns))
+    ]
+    cells = tuple(tuple(_cell(value, numeric[k]) for k, value in enumerate(line)) for line in lines)
+    return _aligned(Table(name, caption, tuple(Column(c, numeric=n) for c, n in zip(columns, numeric, strict=True)), cells))
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def _cell(value: Any, numeric: bool) -> Cell:
+    if isinstance(value, Cell):
+        return value
+    if value is None:
+        return Cell(units.MISSING)
+    if numeric and _number(value):
+        return Cell(f"{value:,}" if isinstance(value, int) else units.significant(float(value), 4), float(value))
+    if isinstance(value, bool):
+        return Cell("yes" if value else "no")
+    return Cell(units.significant(value, 4) if isinstance(value, float) else str(value))
+
+
+def _aligned(table: Table) -> Table:
+    """Pad the fractions of each numeric column with figure spaces, so that right-aligned numbers meet at the point."""
+    rows = [list(row) for row in table.rows]
+    for k, column in enumerate(table.columns):
+        if not column.numeric:
+            continue
+        fractions = [len(row[k].text.partition(".")[2]) for row in rows if row[k].sort is not None]
+        longest = max(fractions, default=0)
+        for row in rows:
+            fraction = len(row[k].text.partition(".")[2])
+            pad = FIGURE_SPACE * (longest - fraction) + (POINT_SPACE if longest and "." not in row[k].text else "")
+            row[k] = replace(row[k], text=row[k].text + pad)
+    return replace(table, rows=tuple(tuple(row) for row in rows))
+
+
+@dataclass(frozen=True, eq=False)
+class _Line:
+    """What a row and a mean over seeds have in common, for the summary table."""
+
+    label: str
+    group: str
+    accuracy: Range | None
+    disagreement: Range | None
+    loss: Range | None
+    energy: Range | None
+    latency: Range | None
+    spikes: Range | None
+    synaptic_operations: Range | None
+    row: Row
+    seeds: int = 1
+
+
+def summary(comparison: Comparison) -> Table:
+    """Return the table at the top of the page: one line a network, or its mean over seeds where there are several."""
+    several = any(s.n_seeds > 1 for s in comparison.summaries)
+    if several:
+        lines = [_of_summary(comparison, s) for s in comparison.summaries]
+        if not any(line.group == "ann" for line in lines):
+            lines = [_of_row(row) for row in comparison.group("ann")] + lines
+        caption = "Means over seeds with 95 % t intervals; every single run is in the table below."
+    else:
+        lines = [_of_row(row) for row in comparison.rows]
+        caption = "Accuracy and change with 95 % intervals, energy and latency with the low and high of the published figures."
+    return _table("summary", caption, comparison, lines)
+
+
+def runs(comparison: Comparison) -> Table | None:
+    """Return every single run, where the summary shows means over seeds; else None."""
+    if not any(s.n_seeds > 1 for s in comparison.summaries):
+        return None
+    return _table("runs", "Every run, one line a seed.", comparison, [_of_row(row) for row in comparison.rows])
+
+
+def _of_row(row: Row) -> _Line:
+    energy = row.energy.total if row.energy else None
+    latency = row.latency.per_inference if row.latency else None
+    spikes, operations = _exact(row.spikes), _exact(row.synaptic_operations)
+    return _Line(row.label, row.group, row.accuracy, row.disagreement, row.loss, energy, latency, spikes, operations, row)
+
+
+def _of_summary(comparison: Comparison, s: SeedSummary) -> _Line:
+    row = comparison[s.rows[0]]
+    return _Line(
+        s.label, s.group, s.accuracy, s.disagreement, s.loss, s.energy, s.latency, s.spikes, s.synaptic_operations, row, s.n_seeds
+    )
+
+
+def _exact(value: float | None) -> Range | None:
+    return None if value is None else Range(value, value, value)
+
+
+def _table(name: str, caption: str, comparison: Comparison, lines: Sequence[_Line]) -> Table:
+    columns = [Column("Network", numeric=False)]
+    cells: list[list[Cell]] = [[_heading(comparison, line)] for line in lines]
+
+    def add(column: Column, made: Sequence[Cell]) -> None:
+        if any(cell.sort is not None for cell in made):
+            columns.append(column)
+            for row, cell in zip(cells, made, strict=True):
+                row.append(cell)
+
+    several = any(line.seeds > 1 for line in lines)
+    if several:
+        add(Column("Seeds"), [Cell(str(line.seeds), line.seeds) for line in lines])
+    elif len(comparison.seeds) > 1:
+        add(Column("Seed"), [Cell(str(line.row.seed), line.row.seed) for line in lines])
+    interval = "95 %" if not several else "95 % over seeds"
+    add(Column("Accuracy", f"% ({interval})", meaning="share of test samples answered right"), _shares([li.accuracy for li in lines]))
+    add(Column("R²", meaning="coefficient of determination"), [_plain(line.row.r2, 3) for line in lines])
+    add(Column("RMSE", "unit of target", meaning="root mean square error"), [_plain(line.row.rmse, 3) for line in lines])
+    agree = [None if d is None else Range(1 - d.value, 1 - d.high, 1 - d.low) for d in (line.disagreement for line in lines)]
+    add(Column("Agrees", "% with ANN", meaning="share of answers equal to the ANN's"), [_percent(r) for r in agree])
+    change = [None if r is None else Range(-r.value, -r.high, -r.low) for r in (line.loss for line in lines)]
+    add(Column("Change", f"points ({interval})", meaning="accuracy minus the ANN's"), [_points(r) for r in change])
+    energies = [_energy(comparison, line) for line in lines]
+    unit, made = _quantities([e for e, _ in energies], "J", [note for _, note in energies], comparison, lines)
+    add(Column("Energy", f"{unit} (low-high)", meaning="per inference"), made)
+    unit, made = _quantities([line.latency for line in lines], "s", [""] * len(lines), comparison, lines, time=True)
+    add(Column("Latency", f"{unit} (low-high)", meaning="from the first step to the answer"), made)
+    add(Column("Steps", "until answer"), [_count(line.row.total_steps or None) for line in lines])
+    add(Column("Spikes", "per inference"), _bars([line.spikes for line in lines]))
+    add(Column("Synaptic operations", "per inference", meaning="spikes times fan-out"), _bars([o.synaptic_operations for o in lines]))
+    macs = [_count(line.row.macs or None) for line in lines]
+    for k, line in enumerate(lines):
+        if line.row.macs and line.group != "ann":
+            macs[k] = replace(macs[k], note="on the host")
+    add(Column("MACs", "per inference", meaning="dense multiply-accumulates; of a spiking network those left to the host"), macs)
+    return _aligned(Table(name, caption, tuple(columns), tuple(tuple(row) for row in cells)))
+
+
+def _heading(comparison: Comparison, line: _Line) -> Cell:
+    marks = []
+    if line.row.key == comparison.headline:
+        marks.append(("\u25c0", "the row of the verdict"))
+    if line.row.key in comparison.pareto:
+        marks.append(("\u25c6", "on the Pareto front of accuracy, energy and latency"))
+    return Cell(line.label, line.label, swatch=line.group, marks=tuple(marks))
+
+
+def _shares(ranges: Sequence[Range | None]) -> list[Cell]:
+    """Percentages with intervals, and a whisker on the scale they share."""
+    found = [r for r in ranges if r is not None]
+    low, high = min((r.low for r in found), default=0.0), max((r.high for r in found), default=1.0)
+    span = (high - low) or 1.0
+    return [
+        Cell(units.MISSING)
+        if r is None
+        else replace(_percent(r), interval=((r.low - low) / span, (r.value - low) / span, (r.high - low) / span))
+        for r in ranges
+    ]
+
+
+def _percent(r: Range | None, digits: int = 2) -> Cell:
+    if r is None:
+        return Cell(units.MISSING)
+    return Cell(f"{100 * r.value:.{digits}f}", r.value, "" if r.low == r.high else f"{100 * r.low:.1f}\u2013{100 * r.high:.1f}")
+
+
+def _points(r: Range | None) -> Cell:
+    if r is None:
+        return Cell(units.MISSING)
+    text = f"{100 * r.value:+.2f}".replace("-", "\u2212")
+    if float(f"{100 * r.value:.2f}") == 0:
+        text = "0.00"
+    note = f"{100 * r.low:+.2f} to {100 * r.high:+.2f}".replace("-", "\u2212")
+    return Cell(text, r.value, "" if r.low == r.high else note)
+
+
+def _plain(value: float | None, digits: int) -> Cell:
+    return Cell(units.MISSING) if value is None else Cell(f"{value:.{digits}f}", value)
+
+
+def _count(value: float | None) -> Cell:
+    return Cell(units.MISSING) if value is None else Cell(units.count(value), value)
+
+
+def _bars(ranges: Sequence[Range | None]) -> list[Cell]:
+    top = max((r.value for r in ranges if r is not None), default=1.0) or 1.0
+    return [Cell(units.MISSING) if r is None else Cell(f"{r.value:,.0f}", r.value, bar=r.value / top) for r in ranges]
+
+
+def _energy(comparison: Comparison, line: _Line) -> tuple[Range | None, str]:
+    if line.group != "ann":
+        return line.energy, ""
+    designs = selected(comparison, line.row, 1)
+    return (designs[0].energy, designs[0].label) if designs else (None, "")
+
+
+def _quantities(
+    ranges: Sequence[Range | None],
+    unit: str,
+    notes: Sequence[str],
+    comparison: Comparison,
+    lines: Sequence[_Line],
+    time: bool = False,
+) -> tuple[str, list[Cell]]:
+    """Numbers of one column under one prefix, chosen for the median of the spiking rows; bars from zero."""
+    spiking = [r.value for r, line in zip(ranges, lines, strict=True) if r is not None and line.group != "ann"]
+    found = spiking or [r.value for r in ranges if r is not None]
+    if not found:
+        return unit, [Cell(units.MISSING)] * len(ranges)
+    prefixed = quantity(float(np.median(found)), unit).split(" ")[-1]
+    factor = 1000.0 ** {v: k for k, v in units.PREFIXES.items()}[prefixed.removesuffix(unit).replace("µ", "u")]
+    top = max(r.value for r in ranges if r is not None) or 1.0
+    cells = []
+    for r, note, line in zip(ranges, notes, lines, strict=True):
+        if r is None:
+            cells.append(Cell(units.MISSING))
+            continue
+        text, low, high = (units.significant(value / factor) for value in (r.value, r.low, r.high))
+        spread = "" if r.low == r.high else f"{low}\u2013{high}"
+        cell = Cell(text, r.value, note or spread, r.value / top)
+        used = [f for f in figures_of(comparison, line.row) if uses(f, line.row, time)] if line.group != "ann" else []
+        if used:
+            trusts = ", ".join(dict.fromkeys(sorted((f.trust for f in used), key=trust_order)))
+            sources = "; ".join(f"{f.name} {figure_value(f)} ({f.trust})" for f in used)
+            cell = replace(cell, link=trusts, href=f"#{anchor(used[0])}", title=f"Rests on {sources}")
+        elif note:
+            cell = replace(cell, title=f"{note}; low to high {spread}" if spread else note)
+        cells.append(cell)
+    return prefixed, cells
+
+
+TRUST = ("primary", "quoted", "derived")
+
+
+def trust_order(trust: str) -> int:
+    """Return the place of a trust level, the best first."""
+    return TRUST.index(trust) if trust in TRUST else len(TRUST)
+
+
+def figures_of(comparison: Comparison, row: Row) -> tuple[Figure, ...]:
+    """Return the figures of the chip that a row ran on, else those of the comparison."""
+    chip = row.settings.get("deploy.chip") or (row.chip_use.chip if row.chip_use else None)
+    named = next((c.figures for c in comparison.chips if c.name == chip), ())
+    return named or comparison.figures
+
+
+def uses(figure: Figure, row: Row, time: bool) -> bool:
+    """Return whether the energy (or with ``time`` the latency) of a row rests on a figure."""
+    wanted = {"time"} if time else set(row.energy.by_component if row.energy else ())
+    return bool(wanted & set(figure.used_by))
+
+
+def figure_value(figure: Figure) -> str:
+    """Return the number of a figure with its prefix, and its bounds where it has them."""
+    value = _figure_number(figure)
+    if figure.low is None or figure.high is None or figure.low == figure.high or not _number(figure.value):
+        return value
+    return f"{value} ({_bound(figure, figure.low)} to {_bound(figure, figure.high)})"
+
+
+def _bound(figure: Figure, bound: float) -> str:
+    return "unbounded" if not np.isfinite(bound) else _figure_number(replace(figure, value=bound))
+
+
+def _figure_number(figure: Figure) -> str:
+    if isinstance(figure.value, bool):
+        return "yes" if figure.value else "no"
+    if _number(figure.value):
+        if figure.unit in ("J", "s", "W", "V", "Hz", "1/s"):
+            return quantity(float(figure.value), figure.unit)
+        return f"{figure.value:,.6g} {figure.unit}".strip()
+    if isinstance(figure.value, list | tuple):
+        return f"{', '.join(map(str, figure.value))} {figure.unit}".strip()
+    return f"{figure.value} {figure.unit}".strip()
+
+
+def anchor(figure: Figure) -> str:
+    """Return the identifier of a figure's line in the appendix."""
+    return "figure-" + "".join(c if c.isalnum() else "-" for c in f"{figure.name}-{figure.source[:12]}".lower())
+
+
+def energy(at: Focus) -> Table | None:
+    """Return the energy of the rows in focus by component, what stands apart, and the total."""
+    rows = [row for row in at.family if row.energy is not None]
+    if not rows:
+        return None
+    names = list(dict.fromkeys(name for row in rows for name in row.energy.by_component))
+    apart = list(dict.fromkeys(name for row in rows for name in row.energy.apart))
+    lines = [[name, *(_joules(row.energy.by_component.get(name)) for row in rows)] for name in names]
+    lines.append(["total", *(_joules(row.energy.total) for row in rows)])
+    lines += [[f"beside, not added: {name}", *(_joules(row.energy.apart.get(name)) for row in rows)] for name in apart]
+    table = texts(
+        "energy", "Energy per inference by component, with low and high.", ["Component", *(row.label for row in rows)], lines
+    )
+    return replace(table, sortable=False)
+
+
+def _joules(r: Range | None) -> Cell:
+    if r is None:
+        return Cell(units.MISSING)
+    return Cell(micro(units.si_range(r.value, r.low, r.high, "J")), r.value)
+
+
+def conventional(at: Focus) -> Table | None:
+    """Return the ANN on conventional hardware."""
+    found = [c for c in at.comparison.conventional if c.ann == at.ann.key]
+    if not found:
+        return None
+    return texts(
+        "conventional",
+        "The ANN on conventional digital hardware, per inference. Not counted: "
+        + "; ".join(dict.fromkeys(word for c in found for word in c.missing))
+        + ".",
+        ["Design", "Energy", "MACs", "Weights from", "Batch"],
+        [[c.label, _joules(c.energy), _count(c.macs), c.memory, c.batch] for c in found],
+    )
+
+
+def layers(at: Focus) -> Table | None:
+    """Return how the layers of the rows in focus fire: rates, silent and saturated neurons."""
+    lines = []
+    for row in at.family:
+        rates = {r.layer: r for r in row.rates}
+        for layer in row.layers:
+            r = rates.get(layer.name)
+            if r is None:
+                continue
+            lines.append(
+                [
+                    f"{layer.name}, {GROUP_NAMES[row.group]}",
+                    layer.size,
+                    _plain(r.mean_rate, 4),
+                    replace(_percent(_exact(r.silent), 1), bar=r.silent),
+                    replace(_percent(_exact(r.saturated), 1), bar=r.saturated),
+                    _plain(r.correlation, 4),
+                    _plain(r.rmse, 4),
+                ]
+            )
+    if not lines:
+        return None
+    columns = ["Layer", "Neurons", "Rate [spikes/step]", "Silent [%]", "Saturated [%]", "Correlation", "RMS error"]
+    caption = (
+        "Silent neurons never fired on the samples looked at; saturated ones fired in every step of every sample in which they fired. "
+        "Correlation and root mean square error are of rate against activation / threshold."
+    )
+    table = texts("layers", caption, columns, lines)
+    numeric = tuple(replace(c, numeric=k > 0) for k, c in enumerate(table.columns))
+    return _aligned(replace(table, columns=numeric))
+
+
+def tests(comparison: Comparison) -> Table | None:
+    """Return the paired tests."""
+    if not comparison.tests:
+        return None
+    lines = [
+        [
+            f"{comparison[t.b].label} against {comparison[t.a].label}",
+            _points(t.difference),
+            t.only_b,
+            t.only_a,
+            Cell(f"{t.p:.3g}", t.p),
+            Cell(f"{t.p_holm:.3g}", t.p_holm),
+            "yes" if t.real else "no",
+        ]
+        for t in comparison.tests
+    ]
+    columns = ["Pair", "Difference [points]", "Only first right", "Only second right", "p (McNemar)", "p (Holm)", "Real"]
+    caption = (
+        "Paired tests on the same samples: exact McNemar, two-sided, Holm-corrected over all pairs of the comparison; "
+        "a difference is called real at corrected p < 0.05. Intervals: paired bootstrap, 95 %."
+    )
+    table = texts("tests", caption, columns, lines)
+    return replace(table, columns=tuple(replace(c, numeric=0 < k < 6) for k, c in enumerate(table.columns)))
+
+
+def figures(found: Sequence[Figure]) -> Table | None:
+    """Return published figures with source and trust."""
+    if not found:
+        return None
+    lines = [
+        [
+            Cell(f.name, f.name, anchor=anchor(f)),
+            figure_value(f),
+            Cell(f.trust, trust_order(f.trust)),
+            f.source,
+            "; ".join(text for text in (f.note, "" if f.at in ("", "unstated") else f"at {f.at}") if text),
+            ", ".join(f.used_by),
+        ]
+        for f in {(f.name, f.source, str(f.value)): f for f in found}.values()
+    ]
+    caption = (
+        "Trust: primary, seen in the authors' own paper, repository or documentation; quoted, seen quoted in another public source; "
+        "derived, arithmetic on other figures."
+    )
+    table = texts("figures", caption, ["Figure", "Value", "Trust", "Source", "Note", "Used by"], lines)
+    return replace(table, columns=tuple(replace(c, numeric=False) for c in table.columns))
+
+
+def quantisation(row: Row) -> Table | None:
+    """Return how far a chip's weights are from the network's."""
+    if row.chip_use is None or not row.chip_use.quantisation:
+        return None
+    names = list(dict.fromkeys(name for facts in row.chip_use.quantisation.values() for name in facts))
+    bits = row.chip_use.weight_bits
+    return texts(
+        "quantisation",
+        f"Rounding of the weights{f' to {bits} bits' if bits else ''}.",
+        ["Projection", *(name.replace("_", " ") for name in names)],
+        [[projection, *(facts.get(name) for name in names)] for projection, facts in row.chip_use.quantisation.items()],
+    )
+
+
+def plain_rows(table: Table) -> list[list[str]]:
+    """Return the cells as text without padding, the second line in brackets."""
+    strip: Callable[[str], str] = lambda text: text.rstrip(FIGURE_SPACE + POINT_SPACE)  # noqa: E731
+    return [[f"{strip(cell.text)} ({cell.note})" if cell.note else strip(cell.text) for cell in row] for row in table.rows]

@@ -1,0 +1,131 @@
+"""The one sentence of a comparison, with its uncertainty, and the row it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from .comparison import PairTest, Range, Row, SeedSummary
+from .statistics import holm
+from .units import si, si_range
+
+REAL = 0.05
+
+
+def headline(rows: Sequence[Row], tests: Sequence[PairTest]) -> str:
+    """Return the key of the row that the verdict is about; "" when no spiking network ran.
+
+    A chip's before ideal arithmetic. Of several, the one of least energy (ideal: fewest synaptic operations) among
+    those
+    whose accuracy cannot be told from the ANN's; where all can, the most accurate.
+    """
+    for group in ("chip", "native", "ideal"):
+        candidates = [row for row in rows if row.group == group]
+        if candidates:
+            break
+    else:
+        return ""
+    worse = {t.b for t in tests if t.real and t.difference.value < 0}
+    same = [row for row in candidates if row.key not in worse]
+    if same:
+        return min(same, key=_cost).key
+    return max(candidates, key=lambda row: row.accuracy.value if row.accuracy else row.r2 or -np.inf).key
+
+
+def verdict(rows: Sequence[Row], key: str, tests: Sequence[PairTest], summaries: Sequence[SeedSummary]) -> str:
+    """Return one sentence: what the network does, how it differs from its source, and whether the data can tell."""
+    by_key = {row.key: row for row in rows}
+    if key not in by_key:
+        return "No spiking network was run."
+    row = by_key[key]
+    ann = by_key[row.ann]
+    summary = next(s for s in summaries if key in s.rows)
+    others = sum(r.group == row.group for r in rows) - summary.n_seeds
+    of_many = f", chosen on these samples from {others + summary.n_seeds} such runs," if others else ""
+    cost = _costs(row)
+    if row.accuracy is None or ann.accuracy is None:
+        return (
+            f"{_where(row)} the network{of_many} predicts the {row.n:,} test samples with R2 = "
+            f"{row.r2 or 0:.3f}, its source "
+            f"with {ann.r2 or 0:.3f}{cost}."
+        )
+    if summary.n_seeds > 1 and summary.accuracy is not None and summary.loss is not None:
+        p = seeds_p(summaries, summary, rows)
+        told = (
+            f"a real difference (t test over seeds, Holm-corrected p = {_p(p)})"
+            if p < REAL
+            else f"which {summary.n_seeds} seeds cannot tell from none (t test over seeds, Holm-corrected p = {_p(p)})"
+        )
+        return (
+            f"{_where(row)} the network{of_many} answers {_points(summary.accuracy)} of {row.n:,} test samples "
+            "right (mean and "
+            f"95 % interval over {summary.n_seeds} seeds), {_loss(summary.loss)} its source, {told}{cost}."
+        )
+    test = next((t for t in tests if t.a == row.ann and t.b == row.key), None)
+    text = f"{_where(row)} the network{of_many} answers {_points(row.accuracy)} of {row.n:,} test samples right"
+    if test is None or row.loss is None:
+        return f"{text}, its source {_points(ann.accuracy)}{cost}."
+    if test.only_a == test.only_b == 0:
+        return f"{text}, exactly those that its source answers right{cost}."
+    told = (
+        f"a real difference (exact McNemar test, Holm-corrected p = {_p(test.p_holm)})"
+        if test.real
+        else f"a difference that {row.n:,} samples cannot tell from chance (exact McNemar test, Holm-corrected "
+        f"p = {_p(test.p_holm)})"
+    )
+    return f"{text} (95 % interval), {_loss(row.loss)} its source, {told}{cost}."
+
+
+def seeds_p(summaries: Sequence[SeedSummary], wanted: SeedSummary, rows: Sequence[Row]) -> float:
+    """Return the Holm-corrected p of a one-sample t test of the losses over seeds, corrected over all summaries with
+    seeds."""
+    by_key = {row.key: row for row in rows}
+    tested = [s for s in summaries if s.n_seeds > 1 and s.loss is not None]
+    p = []
+    for s in tested:
+        losses = np.array([by_key[k].loss.value for k in s.rows])  # type: ignore[union-attr]
+        same = np.ptp(losses) == 0
+        p.append((1.0 if losses[0] == 0 else 0.0) if same else float(stats.ttest_1samp(losses, 0.0).pvalue))
+    return holm(p)[tested.index(wanted)]
+
+
+def _cost(row: Row) -> float:
+    if row.energy is not None:
+        return row.energy.total.value
+    return row.synaptic_operations if row.synaptic_operations is not None else np.inf
+
+
+def _where(row: Row) -> str:
+    if row.group == "ideal":
+        return f"In ideal arithmetic with T = {row.n_steps}"
+    reset = " and native reset" if row.group == "native" else ""
+    return f"On {row.settings.get('deploy.chip', 'the chip')} with T = {row.n_steps}{reset}"
+
+
+def _points(share: Range) -> str:
+    return f"{100 * share.value:.2f} % ({100 * share.low:.2f} to {100 * share.high:.2f})"
+
+
+def _loss(loss: Range) -> str:
+    size = f"{100 * abs(loss.value):.2f} points ({100 * loss.low:+.2f} to {100 * loss.high:+.2f} lost)"
+    if loss.value == 0:
+        return f"as many ({100 * loss.low:+.2f} to {100 * loss.high:+.2f} points lost) as"
+    return f"{size} {'fewer' if loss.value > 0 else 'more'} than"
+
+
+def _costs(row: Row) -> str:
+    parts = []
+    if row.energy is not None:
+        e = row.energy.total
+        parts.append(si_range(e.value, e.low, e.high, "J"))
+    if row.latency is not None and row.latency.per_inference is not None:
+        parts.append(si(row.latency.per_inference.value, "s"))
+    missing = (row.energy is not None and row.energy.missing) or (row.latency is not None and row.latency.missing)
+    without = ", what has no published figure left out" if missing else ""
+    return f", at an estimated {' and '.join(parts)} an inference{without}" if parts else ""
+
+
+def _p(p: float) -> str:
+    return f"{p:.2f}" if p >= 0.1 else f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
