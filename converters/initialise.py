@@ -62,9 +62,11 @@ def with_activation(layers: Sequence[Dense], options: TrainOptions) -> tuple[Den
 def start_ceilings(
     layers: Sequence[Dense], given: Sequence[Dense], parameters: Sequence[LayerArrays], x: Array
 ) -> None:
-    """Set each new qcfs ceiling to the largest ReLU of its layer on samples x (n_seq, B, n_in), lowest layer first.
+    """Set each new qcfs ceiling where its steps are nearest to the ReLU on samples x (n_seq, B, n_in), lowest layer first.
 
-    Departs: Bu et al. (ICLR 2022) start every ceiling at 8, whatever the scale of the layer.
+    ceiling = argmin over 100 shares of the largest activation of  mean (ReLU(z) - qcfs(z; ceiling, levels))^2.
+
+    Departs: T. Bu et al. (ICLR 2022) start every ceiling at 8, whatever the scale of the layer.
     """
     for i, layer in enumerate(layers):
         ceiling = parameters[i].ceiling
@@ -72,4 +74,7 @@ def start_ceilings(
             continue
         as_relu = Backprop([*layers[:i], replace(layer, activation="relu", ceiling=float("inf"))])
         outputs = as_relu.layer_outputs([*parameters[:i], parameters[i]._replace(ceiling=None)], x)
-        ceiling[0] = max(float(outputs[i].max()), SMALLEST_CEILING)
+        active = outputs[i][outputs[i] > 0]
+        shares = np.linspace(0.01, 1, 100) * max(float(outputs[i].max()), SMALLEST_CEILING)
+        errors = [np.mean((active - replace(layer, ceiling=float(share)).activate(active)) ** 2) for share in shares]
+        ceiling[0] = max(float(shares[int(np.argmin(errors))]), SMALLEST_CEILING) if active.size else 1.0

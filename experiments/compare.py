@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,6 +36,7 @@ from .comparison import (
     NotRun,
     Omission,
     PairTest,
+    Probes,
     Range,
     Resource,
     Row,
@@ -45,6 +46,7 @@ from .comparison import (
 )
 from .config import Experiment, Trial
 from .plan import resolved
+from .probes import kept
 from .scorecard import scorecard
 from .statistics import holm, mcnemar, mean_interval, paired_bootstrap, pareto
 from .store import Store, TrialResult
@@ -54,13 +56,18 @@ Array = np.ndarray
 REAL = 0.05  # Holm-corrected p below which a difference is called real
 
 
-def compare(results: Iterable[TrialResult], experiment: Experiment | None = None) -> Comparison:
+def compare(
+    results: Iterable[TrialResult],
+    experiment: Experiment | None = None,
+    probes: Callable[[str], Probes | None] | None = None,
+) -> Comparison:
     """Return the comparison of finished trials.
 
     Parameters
     ----------
     results : of a store; those that failed or were skipped are listed with their reason.
     experiment : the config they come from, for title and text.
+    probes : gives the further runs of the scorecard of a row by its key; None: without.
 
     Raises
     ------
@@ -100,6 +107,7 @@ def compare(results: Iterable[TrialResult], experiment: Experiment | None = None
         pareto=front,
         conventional=tuple(_parts(done, "conventional", list[Conventional], flat=True)),
         chips=_chips(_parts(done, "chip", ChipFacts)),
+        probes=probes(main) if probes is not None and main else None,
         disagreements=tuple(d for d in _parts(done, "disagreements", Disagreements) if d.row in shown),
         omissions=_omissions(_parts(done, "omissions", list[Omission], flat=True)),
         not_run=not_run,
@@ -126,7 +134,7 @@ def compare_store(experiment: Experiment, folder: str | os.PathLike[str], data_d
             )
         else:
             results.append(result)
-    comparison = compare(results, experiment)
+    comparison = compare(results, experiment, lambda key: kept(folder, key))
     return replace(comparison, not_run=(*comparison.not_run, *missing))
 
 

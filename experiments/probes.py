@@ -1,6 +1,8 @@
-"""Further runs behind the scorecard: the network of one row with something taken away, and on inputs it was not made for.
+"""Further runs behind the scorecard: the network of one row with something taken away, and on inputs it was not made
+for.
 
-Nothing is retrained or calibrated again. All on the first test samples, so that the accuracy beside each number is of them.
+Nothing is retrained or calibrated again. All on the first test samples, so that the accuracy beside each number is
+of them.
 """
 
 from __future__ import annotations
@@ -8,47 +10,201 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 import scipy.sparse as sp
 
+from neuro import archive
+from neuro.chip import load_chip
 from neuro.deploy import DeployOptions, deploy
 from neuro.encoding import generator
 from neuro.engines import EngineOptions, simulate
-from neuro.errors import CapacityError, SpecError
+from neuro.errors import CapacityError, SpecError, StoreError
 from neuro.network import SpikingNetwork
 from neuro.progress import Progress, ProgressCallback
 from neuro.readout import Readout
 from neuro.recording import Recording
 
-from . import archive_values
-from .comparison import Attribution, Probe, Probes, Strange
+from . import diagnosis
+from .comparison import Attribution, Probe, Probes, Range, Strange, pack, unpack
 from .config import Trial
+from .files import chip_path
 from .metrics import accuracy, margins
 from .stages import Bench, Context
-from .statistics import wilson
 from .store import Store
 
+FORMAT, VERSION = "spikeport.probes", 1
 Array = np.ndarray
 SAMPLES = 1000
-TOP_SHARE = 0.1  # of a layer's neurons taken away, the busiest ones
+TOP_SHARE = 0.1  # of a layer's neurons that are taken away, the busiest ones
+RUNS = 7
 
 
 def probe(
     folder: str | os.PathLike[str], key: str, context: Context, progress: ProgressCallback | None = None
 ) -> Probes | None:
-    """Return the probes of a finished classification trial, from the store where they are there already.
+    """Return the probes of a finished trial; they are kept in the store.
 
-    None for regression and recurrent networks, and where the trial is no spiking one or not done.
+    None where they have no meaning: the ANN itself, regression, sequences, a trial that is not done.
     """
     store = Store(folder, create=False)
     result = store.get(key, arrays=False)
     if result is None or result.status != "done":
         return None
     trial = Trial.of(result.trial)
-    bench = Bench(store, context, progress)
+    bench = Bench(store, context)
     if trial.run is None or bench.data(trial).task != "classification" or bench.data(trial).sequences:
         return None
-    return store.shared("probes", key, lambda: _Prober(bench, trial).all(), archive_values.save, archive_values.loader(Probes))
+    return store.shared("probes", key, lambda: _Prober(bench, trial, progress).all(), save, load)
+
+
+def kept(folder: str | os.PathLike[str], key: str) -> Probes | None:
+    """Return the probes of a trial that the store has, None where it has none."""
+    store = Store(folder, create=False)
+    path = store.shared_path("probes", key)
+    return load(path) if path.exists() else None
+
+
+def save(probes: Probes, path: Path) -> None:
+    """Save as ``.npz``."""
+    arrays: dict[str, Array] = {}
+    archive.save(path, FORMAT, VERSION, {"probes": pack(probes, arrays)}, arrays)
+
+
+def load(path: Path) -> Probes:
+    """Load what :func:`save` wrote."""
+    header, arrays = archive.load(path, FORMAT, VERSION)
+    try:
+        return unpack(Probes, header["probes"], arrays)
+    except (KeyError, msgspec.ValidationError) as error:
+        raise StoreError(f"{path}: damaged ({error})") from error
+
+
+class _Prober:
+    """The runs of one trial's network."""
+
+    def __init__(self, bench: Bench, trial: Trial, progress: ProgressCallback | None) -> None:
+        assert trial.run is not None
+        data = bench.data(trial)
+        self.bench, self.trial, self.settings, self.progress, self.done = bench, trial, trial.run, progress, 0
+        self.x, self.y = data.x_test[:SAMPLES], data.y_test[:SAMPLES]
+        self.data = data
+        self.network = bench.prepared(trial) if trial.deploy is None else bench.deployment(trial).network
+        self.rng = generator(trial.seed, "probes", 0)
+
+    def all(self) -> Probes:
+        """Run everything."""
+        whole = self.run(self.network)
+        taken = [self.half_neurons()]
+        bits = self.half_bits()
+        return Probes(
+            row=self.trial.key,
+            n=len(self.x),
+            accuracy=self.right(whole),
+            taken=tuple(taken + ([bits] if bits is not None else [])),
+            strange=self.strange(whole),
+            attribution=self.attribution(whole),
+        )
+
+    def run(self, network: SpikingNetwork, x: Array | None = None) -> Recording:
+        s = self.settings
+        recording = simulate(
+            network,
+            self.x if x is None else x,
+            s.n_steps,
+            engine=s.engine,
+            readout=Readout(kind=s.readout, start=s.readout_start),
+            seed=self.trial.seed,
+            options=msgspec.convert(self.bench.context.engine or {}, EngineOptions),
+        )
+        self.done += 1
+        if self.progress is not None:
+            self.progress(Progress("probing", self.done, RUNS))
+        return recording
+
+    def right(self, recording: Recording) -> Range:
+        return accuracy(self.y, recording.predictions)
+
+    def half_neurons(self) -> Probe:
+        """Take away every second neuron of every hidden layer, drawn at random."""
+        gone = {
+            name: self.rng.permutation(self.network[name].size)[: self.network[name].size // 2]
+            for name in diagnosis.hidden(self.network)
+        }
+        left = sum(self.network[name].size - len(removed) for name, removed in gone.items())
+        return Probe("half the hidden neurons", f"{left:,} neurons", self.right(self.run(without(self.network, gone))))
+
+    def half_bits(self) -> Probe | None:
+        """Store the weights in half the bits; None in ideal arithmetic and where the chip does not offer it."""
+        settings = self.trial.deploy
+        if settings is None:
+            return None
+        bits = self.bench.deployment(self.trial).report.weight_bits // 2
+        options = msgspec.structs.replace(msgspec.convert(settings.options, DeployOptions), weight_bits=bits)
+        try:
+            chip = load_chip(chip_path(settings.chip, Path(self.bench.context.folder)))
+            network = deploy(self.bench.prepared(self.trial), chip, options).network
+        except (SpecError, CapacityError):
+            return None
+        return Probe("half the weight bits", f"{bits} bits", self.right(self.run(network)))
+
+    def strange(self, whole: Recording) -> tuple[Strange, ...]:
+        """Show noise, and test samples with their values shuffled."""
+        low, high = self.network.input_low, self.network.input_high
+        noise = self.rng.uniform(low, high, self.x.shape).astype(np.float32)
+        shuffled = self.rng.permuted(self.x, axis=1)
+        mlp = self.bench.model(self.trial)
+        usual, ann_usual = margins(whole.outputs), margins(mlp.forward(self.x))
+        found = []
+        for what, x in (("uniform noise", noise), ("test samples with their values shuffled", shuffled)):
+            margin, ann = margins(self.run(self.network, x).outputs), margins(mlp.forward(x))
+            found.append(
+                Strange(
+                    what=what,
+                    n=len(x),
+                    margin=_ratio(margin, usual),
+                    ann_margin=_ratio(ann, ann_usual),
+                    sure=float(np.mean(margin > np.percentile(usual, 5))),
+                    ann_sure=float(np.mean(ann > np.percentile(ann_usual, 5))),
+                )
+            )
+        return tuple(found)
+
+    def attribution(self, whole: Recording) -> Attribution | None:
+        """Take away the neurons of the last hidden layer that spike most, and as many at random."""
+        names = diagnosis.hidden(self.network)
+        if not names or not whole.neuron_counts[names[-1]].sum():
+            return None
+        layer = names[-1]
+        counts = whole.neuron_counts[layer]
+        order = np.argsort(-counts, kind="stable")
+        removed = max(1, round(TOP_SHARE * len(counts)))
+        half = 1 + int(np.searchsorted(np.cumsum(counts[order]), counts.sum() / 2))
+        chance = self.rng.permutation(len(counts))[:removed]
+        return Attribution(
+            layer=layer,
+            removed=removed,
+            half_share=half / len(counts),
+            without_top=self.right(self.run(without(self.network, {layer: order[:removed]}))),
+            without_random=self.right(self.run(without(self.network, {layer: chance}))),
+        )
+
+
+def without(network: SpikingNetwork, gone: dict[str, Array]) -> SpikingNetwork:
+    """Return the network with the spikes of these neurons going nowhere: the columns of their weights are zero."""
+    projections = []
+    for j in network.projections:
+        if j.pre not in gone:
+            projections.append(j)
+            continue
+        keep = np.ones(j.weight.shape[1])
+        keep[gone[j.pre]] = 0.0
+        weight = sp.csr_array(j.weight @ sp.diags_array(keep)) if sp.issparse(j.weight) else j.weight * keep
+        projections.append(replace(j, weight=weight))
+    return replace(network, projections=tuple(projections))
+
+
+def _ratio(margin: Array, usual: Array) -> float:
+    middle = float(np.median(usual))
+    return float(np.median(margin)) / middle if middle else 0.0

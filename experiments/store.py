@@ -152,7 +152,7 @@ class Store:
 
         A file that cannot be loaded is set aside and made again.
         """
-        path = self.shared_folder / f"{kind}-{key[:32]}.npz"
+        path = self.shared_path(kind, key)
         if path.exists():
             try:
                 return load(path)
@@ -164,7 +164,11 @@ class Store:
 
     def has_shared(self, kind: str, key: str) -> bool:
         """Whether a shared stage is in the store."""
-        return (self.shared_folder / f"{kind}-{key[:32]}.npz").exists()
+        return self.shared_path(kind, key).exists()
+
+    def shared_path(self, kind: str, key: str) -> Path:
+        """Return where a shared stage is, or would be."""
+        return self.shared_folder / f"{kind}-{key[:32]}.npz"
 
     def damaged(self) -> list[str]:
         """Return the names and reasons of the files that were set aside."""

@@ -1,8 +1,44 @@
-"""Spiking networks and the neuromorphic chip they run on. Brian2 loads when an engine first runs."""
+"""Spiking networks and the neuromorphic chip they run on. Brian2 loads when an engine first runs.
 
+Some functions share the name of their module (``neuro.activity``); they are imported here,
+so that the package's attribute is the function.
+"""
+
+from .activity import activity
+from .chip import Chip, list_chips, load_chip
+from .deploy import Deployment, DeployOptions, deploy
+from .encoding import ENCODINGS
+from .energy import energy
 from .engines import ENGINES, EngineOptions, Record, simulate
 from .errors import SpikeportError
+from .latency import latency
 from .network import Population, Projection, SpikingNetwork
+from .neurons import RULES
+from .readout import READOUTS, EarlyExit, Readout
 from .recording import Recording
 
-__all__ = ["ENGINES", "EngineOptions", "Population", "Projection", "Record", "Recording", "SpikeportError", "SpikingNetwork", "simulate"]
+__all__ = [
+    "ENCODINGS",
+    "ENGINES",
+    "READOUTS",
+    "RULES",
+    "Chip",
+    "DeployOptions",
+    "Deployment",
+    "EarlyExit",
+    "EngineOptions",
+    "Population",
+    "Projection",
+    "Readout",
+    "Record",
+    "Recording",
+    "SpikeportError",
+    "SpikingNetwork",
+    "activity",
+    "deploy",
+    "energy",
+    "latency",
+    "list_chips",
+    "load_chip",
+    "simulate",
+]

@@ -32,8 +32,8 @@ class DeployOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     ``reset``: ``"construction"`` (reset by subtraction, built from what the chip offers) or ``"native"`` (its own);
     ``rounding``: ``"nearest"`` or ``"stochastic"`` (seeded); ``weight_bits``: stored bits a weight, None: all of them;
-    ``scale``: ``"mse"`` or ``"max"``; ``order``: of the cores on the mesh (``"annealed"``, ``"in_order"``, ``"random"``,
-    ``"random_compact"``); ``n_chips``: most chips, None: as many as the chip's systems have; ``seed``: of rounding
+    ``scale``: ``"mse"`` or ``"max"``; ``order``: of the cores on the mesh (``"annealed"``, ``"in_order"``,
+    ``"random"``, ``"random_compact"``); ``n_chips``: most chips, None: as many as the chip's systems have; ``seed``: of rounding
     and placement.
     """
 
@@ -189,7 +189,7 @@ def _spikes(snn: SpikingNetwork, activity: Recording | Mapping[str, Any] | None)
     if isinstance(activity, Recording):
         if activity.network_sha256 != snn.sha256:
             raise SpecError(
-                "the activity is of another network (its SHA-256 differs); record this one, or give spikes by population"
+                "the activity is of another network (its SHA-256 differs); record this one, or give spike counts"
             )
         counts = {name: count / max(activity.n_samples, 1) for name, count in activity.neuron_counts.items()}
     else:

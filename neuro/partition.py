@@ -72,7 +72,7 @@ class Demand:
         return tuple(j for j in self.network.incoming(name) if j.pre != INPUT)
 
     def copies(self, destinations: Array) -> Array:
-        """Return the copies of each neuron where a neuron reaches few axons; ``destinations``: cores its spikes go to."""
+        """Return the copies of each neuron where it reaches few axons; ``destinations``: cores its spikes go to."""
         targets = _value(self.chip.limits.targets_per_neuron)
         if targets is None:
             return np.ones_like(destinations)
@@ -240,7 +240,7 @@ def _remedy(name: str, demand: Demand, p: Population, most: float, limit: float)
         bits = max(int(demand.weight.bits * limit / most), 0)
         return f"weights of {bits} bits or fewer would fit; or prune, or use fewer inputs"
     if name == "out_axons":
-        return "its spikes go to too many cores: narrower target layers, fewer weight bits or reset='native' take fewer cores"
+        return "its spikes go to too many cores: narrower target layers or fewer weight bits take fewer cores"
     if name == "compartments":
         return "its spikes need more copies than a core has neurons: narrower target layers or fewer weight bits"
     return "remove biases or use a narrower layer"

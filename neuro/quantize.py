@@ -177,7 +177,7 @@ def inexpressible(network: SpikingNetwork, chip: Chip, options: QuantizeOptions)
         longest = chip.arithmetic.refractory_max
         if p.refractory and (longest is None or p.refractory >= longest.value or p.refractory_mode != "hold"):
             causes.append(
-                f"{p.name}: refractory time of {p.refractory} steps ({p.refractory_mode}) has no counterpart on the chip"
+                f"{p.name}: refractory time, {p.refractory} steps ({p.refractory_mode}), has no counterpart on the chip"
             )
         if (p.v_floor is not None or p.v_ceiling is not None) and np.ptp(_theta(p)) > 0:
             causes.append(
@@ -186,7 +186,9 @@ def inexpressible(network: SpikingNetwork, chip: Chip, options: QuantizeOptions)
     return causes
 
 
-def _reset(p: Population, fmt: Formats, chip: Chip, options: QuantizeOptions) -> str | None:
+def _reset(
+    p: Population, fmt: Formats, chip: Chip, options: QuantizeOptions
+) -> Literal["subtract", "zero", "refused"] | None:
     if p.reset is None or fmt.resets is None:
         return p.reset
     if options.reset == "native":
@@ -220,6 +222,7 @@ def _population(
     wired = [j for j in incoming if j.pre != INPUT]
     folded = [_fold(j, theta, network) for j in wired]
     reset = _reset(p, fmt, chip, options)
+    assert reset != "refused"  # inexpressible() said so before
     if folded:
         reach = fmt.bias_mantissa * 2.0**fmt.bias_exponent if ports else np.inf
         scale, exponents, limited = choose(folded, p, fmt, options.scale, reach)

@@ -124,7 +124,7 @@ def of_port(ports: Sequence[Projection], p: Population, network: SpikingNetwork,
 
 
 def accumulator_share(weights: Sequence[Weight], fmt: Formats) -> float | None:
-    """Return the largest possible synaptic sum of one step as a share of the accumulator; None where it has no width."""
+    """Return the largest possible synaptic sum of one step as a share of the accumulator; None where not stated."""
     if fmt.accumulator is None or not weights:
         return None
     positive = sum(_signed_sum(w, +1) for w in weights)

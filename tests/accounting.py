@@ -33,8 +33,10 @@ def placed(network: SpikingNetwork, chip: str | Chip = "loihi1", compartments: i
     return Placed(network, chip, place(network, chip, each))
 
 
-def dense(sizes: tuple[int, ...], *, encoder: str | None = None, bias: bool = True, seed: int = 0) -> SpikingNetwork:
-    """A fully connected network of integers with these widths, input first."""
+def dense(
+    sizes: tuple[int, ...], *, encoder: str | None = None, bias: bool = True, fires: bool = False, seed: int = 0
+) -> SpikingNetwork:
+    """A fully connected network of integers with these widths, input first; ``fires``: so does its output."""
     rng = np.random.default_rng(seed)
     populations, projections, pre = [], [], "input"
     for layer, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
@@ -42,13 +44,14 @@ def dense(sizes: tuple[int, ...], *, encoder: str | None = None, bias: bool = Tr
         name = "output" if last else f"hidden{layer + 1}"
         weight = rng.integers(-20, 30, (n_out, n_in)).astype(float)
         weight[weight == 0] = 1.0
+        silent = last and not fires
         populations.append(
             Population(
                 name,
                 n_out,
-                v_threshold=None if last else 100.0,
-                v_init=0.0 if last else 50.0,
-                reset=None if last else "subtract",
+                v_threshold=None if silent else 100.0,
+                v_init=0.0 if silent else 50.0,
+                reset=None if silent else "subtract",
                 bias=rng.integers(1, 9, n_out).astype(float) if bias else None,
                 start=layer,
                 grid=1.0,

@@ -192,7 +192,7 @@ def test_static_energy_grows_with_time_and_is_power_times_chips_times_time(
 def test_static_power_is_never_added_to_an_aggregate_figure(name: str) -> None:
     chip = load_chip(name)
     act = invented(np.random.default_rng(0))
-    report = energy(act, replace(SMALL, chip=chip) if False else chip, EnergyOptions(figures="aggregate"))
+    report = energy(act, chip, EnergyOptions(figures="aggregate"))
     assert set(report.by_component) <= {"synaptic operations", "host first layer"}
     assert report.static is None and not any(m.startswith("static") for m in report.missing)
     aggregate = chip.energy.aggregate_synaptic_event
@@ -393,7 +393,7 @@ def test_lemaire_of_the_ann_by_hand() -> None:
 )
 def test_keyword_spotting_estimates(rate: float, synops: int, davies: float, sanafe: float) -> None:
     """All three layers on the chip, T = 10, an assumed rate; no routing, no resets: the table of published figures."""
-    network = dense(KWS, encoder="regular")
+    network = dense(KWS, encoder="regular", fires=True)  # the table has all 541 neurons fire at the rate
     deployment = placed(network, "loihi1")
     act = counted(network, rate, 10, deployment)
     assert act.synaptic_operations == synops
@@ -402,12 +402,19 @@ def test_keyword_spotting_estimates(rate: float, synops: int, davies: float, san
     def microjoules(report: EnergyReport, *components: str) -> float:
         return sum(report.by_component[c].value for c in components) * 1e6
 
+    def printed(number: float) -> object:
+        digits = len(f"{number:.3g}".partition(".")[2])
+        return pytest.approx(number, abs=0.5 * 10**-digits)
+
     report = energy(act, deployment, PIPELINED)
-    assert microjoules(report, "synaptic operations", "neuron updates") == pytest.approx(davies, rel=0.004)
+    assert microjoules(report, "synaptic operations", "neuron updates") == printed(davies)
     calibrated = placed(network, "loihi1_sanafe")
     report = energy(counted(network, rate, 10, calibrated), calibrated, PIPELINED)
     parts = ("synaptic operations", "neuron updates", "spike out", "axon messages")
-    assert microjoules(report, *parts) == pytest.approx(sanafe, rel=0.004)
+    to_nowhere = (
+        act["output"].spikes * 111e-6
+    )  # the table charges a message to the output's spikes as well; ours go nowhere
+    assert microjoules(report, *parts) + to_nowhere == printed(sanafe)
     published = next(r for r in power_readings() if r.platform.startswith("Loihi (Wolf"))
     assert report.chip_only.high < published.printed  # an inequality, nothing more
 
