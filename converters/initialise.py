@@ -62,7 +62,7 @@ def with_activation(layers: Sequence[Dense], options: TrainOptions) -> tuple[Den
 def start_ceilings(
     layers: Sequence[Dense], given: Sequence[Dense], parameters: Sequence[LayerArrays], x: Array
 ) -> None:
-    """Set each new qcfs ceiling where its steps are nearest to the ReLU on samples x (n_seq, B, n_in), lowest layer first.
+    """Set each new qcfs ceiling where its steps are nearest to the ReLU on x (n_seq, B, n_in), lowest layer first.
 
     ceiling = argmin over 100 shares of the largest activation of  mean (ReLU(z) - qcfs(z; ceiling, levels))^2.
 

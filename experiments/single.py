@@ -113,3 +113,10 @@ def load_runnable(path: Path) -> SpikingNetwork | Deployment:
     return Deployment.load(path)
 
 
+
+
+def named(mlp: MLP, data: Dataset) -> MLP:
+    """Return a trained network that knows its classes and the shape of its inputs."""
+    from dataclasses import replace
+
+    return replace(mlp, classes=data.classes, task=data.task, input_shape=tuple(data.input_shape))

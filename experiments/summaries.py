@@ -101,3 +101,54 @@ def facts(chip: Chip) -> dict[str, Any]:
     }
     missing = {group: list(chip.missing(group)) for group in GROUPS}
     return {"name": chip.name, "title": chip.title, "sha256": chip.sha256, "notes": list(chip.notes), "figures": figures, "missing": missing}
+
+
+def comparison_lines(comparison: Comparison) -> tuple[list[str], dict[str, Any]]:
+    """Return the table of a comparison with its verdict and what was not counted, as lines and as plain values."""
+    head = ("", "accuracy (95 %)", "agrees", "spikes", "synops or MACs", "energy (low-high)", "latency")
+    rows = [_row(row) for row in comparison.rows]
+    lines = [*table(head, rows, right=(2, 3, 4)), ""]
+    lines += wrap(comparison.verdict)
+    left_out = [o.what for o in comparison.omissions]
+    if left_out:
+        lines += ["", *wrap(f"Not counted: {'; '.join(left_out)}.")]
+    for trial in comparison.not_run:
+        lines += wrap(f"{trial.status}: {trial.label}: {trial.reason}")
+    facts = {
+        "verdict": comparison.verdict,
+        "rows": [_row_facts(row) for row in comparison.rows],
+        "not_counted": [{"what": o.what, "why": o.why} for o in comparison.omissions],
+        "not_run": [{"label": n.label, "status": n.status, "reason": n.reason} for n in comparison.not_run],
+    }
+    return lines, facts
+
+
+def _row(row: Row) -> tuple[str, ...]:
+    accuracy = "-" if row.accuracy is None else percent_range(row.accuracy.value, row.accuracy.low, row.accuracy.high)
+    agrees = "-" if row.disagreement is None else percent(1 - row.disagreement.value)
+    work = count(row.synaptic_operations) if row.group != "ann" else f"{count(row.macs)} MAC" if row.macs is not None else "-"
+    energy = "-" if row.energy is None else _si(row.energy.total, "J")
+    latency = "-" if row.latency is None else si(row.latency.per_inference.value, "s")
+    return (row.label, accuracy, agrees, count(row.spikes) if row.spikes is not None else "-", work, energy, latency)
+
+
+def _si(value: Range, unit: str) -> str:
+    return si_range(value.value, value.low, value.high, unit)
+
+
+def _row_facts(row: Row) -> dict[str, Any]:
+    def plain(value: Range | None) -> list[float] | None:
+        return None if value is None else [value.value, value.low, value.high]
+
+    return {
+        "label": row.label,
+        "group": row.group,
+        "n": row.n,
+        "n_steps": row.n_steps,
+        "accuracy": plain(row.accuracy),
+        "disagreement": plain(row.disagreement),
+        "spikes": row.spikes,
+        "synaptic_operations": row.synaptic_operations,
+        "energy_joules": plain(row.energy.total if row.energy else None),
+        "latency_seconds": plain(row.latency.per_inference if row.latency else None),
+    }

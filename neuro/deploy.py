@@ -33,8 +33,8 @@ class DeployOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     ``reset``: ``"construction"`` (reset by subtraction, built from what the chip offers) or ``"native"`` (its own);
     ``rounding``: ``"nearest"`` or ``"stochastic"`` (seeded); ``weight_bits``: stored bits a weight, None: all of them;
     ``scale``: ``"mse"`` or ``"max"``; ``order``: of the cores on the mesh (``"annealed"``, ``"in_order"``,
-    ``"random"``, ``"random_compact"``); ``n_chips``: most chips, None: as many as the chip's systems have; ``seed``: of rounding
-    and placement.
+    ``"random"``, ``"random_compact"``); ``n_chips``: most chips, None: as many as the chip's systems have; ``seed``: of
+    rounding and placement.
     """
 
     reset: Literal["construction", "native"] = "construction"

@@ -180,8 +180,8 @@ def test_going_on_from_a_network_keeps_what_it_is(blobs):
 
 
 def test_qcfs_from_a_relu_network_learns_one_ceiling_a_layer(digits):
-    relu = train((64, 32, 16, 10), digits.x_train, digits.y_train, TrainOptions(epochs=15))
-    options = TrainOptions(activation="qcfs", levels=4, epochs=20)
+    relu = train((64, 32, 16, 10), digits.x_train, digits.y_train)
+    options = TrainOptions(activation="qcfs", levels=4)
     mlp = train(relu, digits.x_train, digits.y_train, options)
     hidden = mlp.layers[:-1]
     assert [layer.activation for layer in mlp.layers] == ["qcfs", "qcfs", "identity"]
@@ -190,7 +190,8 @@ def test_qcfs_from_a_relu_network_learns_one_ceiling_a_layer(digits):
     assert hidden[0].ceiling < start
     values = np.unique(np.round(mlp.activations(digits.x_test)[0] * 4 / hidden[0].ceiling, 4))
     assert values.tolist() == [0, 1, 2, 3, 4]
-    assert accuracy(mlp, digits.x_test, digits.y_test) > 0.93
+    held = digits.x_test, digits.y_test
+    assert accuracy(mlp, *held) > max(0.93, accuracy(relu, *held) - 0.03)
     # Its own ceilings and levels are kept when it is trained on.
     again = train(mlp, digits.x_train, digits.y_train, TrainOptions(epochs=1, learning_rate=1e-6))
     assert np.isclose(again.layers[0].ceiling, hidden[0].ceiling, rtol=1e-3) and again.layers[0].levels == 4
@@ -298,7 +299,8 @@ def test_diverging_training_is_one_clear_error(blobs):
             ("loss", TrainOptions(optimizer="sgd", learning_rate=1e3, clip_norm=0, loss="squared_error")),
             ("a weight", TrainOptions(optimizer="sgd", learning_rate=3e38, epochs=1, validation=0, batch_size=300)),
         ):
-            with pytest.raises(ConversionError, match=rf"diverged in epoch \d+: {what} is NaN .* smaller learning_rate"):
+            message = rf"diverged in epoch \d+: {what} is NaN .* smaller learning_rate"
+            with pytest.raises(ConversionError, match=message):
                 train((2, 3), 10 * blobs[0], blobs[1], options)
 
 

@@ -190,9 +190,8 @@ def test_buffers_of_another_batch_leave_no_trace():
 def test_pack_and_unpack_are_inverse():
     layers = network((5, 8, 7, 4), "qcfs", recurrent=True)
     flat = pack(layers, np.float64)
-    assert flat.size == n_parameters(layers) == MLP(layers).layers[0].n_parameters + sum(
-        layer.n_parameters for layer in layers[1:]
-    ) + 2
+    # Weights, biases and recurrent weights of 5-8-7-4, and two ceilings.
+    assert flat.size == n_parameters(layers) == (40 + 8 + 64) + (56 + 7 + 49) + (28 + 4) + 2
     for given, found in zip(layers, unpack(flat, layers), strict=True):
         np.testing.assert_array_equal(given.weight, found.weight)
         np.testing.assert_array_equal(given.bias, found.bias)
