@@ -8,7 +8,8 @@ sheet maps each of them to its dark or printed counterpart, so that a change of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -28,6 +29,7 @@ COMPONENT_COLOURS = {
     "overhead": "#F0E442",
 }
 PART_COLOURS = {"inherited": "#7F6A4D", "clipping": "#CC79A7", "quantisation": "#56B4E9", "unevenness": "#E69F00"}
+SET_COLOURS = {"train": "#7F6A4D", "test": "#56B4E9"}
 TEXT, MUTED, GRID, PAPER = "#1F2328", "#57606A", "#D8DEE4", "#FFFFFF"
 DARK = {
     "#6E6E6E": "#A9AFB6",
@@ -77,6 +79,7 @@ CONFIG = {
         "titleFontSize": 12,
         "titleFontWeight": "normal",
         "orient": "top",
+        "offset": 20,
         "labelLimit": 260,
     },
     "text": {"color": TEXT, "fontSize": 12},
@@ -91,12 +94,7 @@ def steps(curves: Rows, reference: Rows, faint: Rows, labels: Rows, domain: tupl
     domain : of the accuracy axis; right : pixels left free for the names.
     """
     x = alt.X("step:Q", title="time steps", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False, zero=False))
-    y = alt.Y(
-        "accuracy:Q",
-        title="accuracy",
-        scale=alt.Scale(domain=list(domain), nice=False),
-        axis=alt.Axis(labelExpr=PERCENT, tickCount=6),
-    )
+    y, low, high = _accuracy(domain)
     colour = _group_colour(legend=False)
     dash = _group_dash()
     line = alt.Chart(alt.NamedData("data"))
@@ -104,7 +102,7 @@ def steps(curves: Rows, reference: Rows, faint: Rows, labels: Rows, domain: tupl
         alt.Chart(alt.NamedData("faint")).mark_line(strokeWidth=1, opacity=0.3).encode(x, y, colour, detail="label:N")
     ]
     layers = [
-        line.mark_area(opacity=0.14).encode(x, alt.Y("low:Q"), alt.Y2("high:Q"), colour),
+        line.mark_area(opacity=0.14).encode(x, low, high, colour),
         alt.Chart(alt.NamedData("reference")).mark_rule(strokeWidth=1.5).encode(y, colour),
         line.mark_line(strokeWidth=2.5).encode(x, y, colour, dash),
         line.mark_point(filled=True, size=45, opacity=1).encode(
@@ -140,16 +138,10 @@ def tradeoff(points: Rows, front: Rows, references: Rows, x: str, x_title: str, 
     points : label, group, x (field ``x``), x_low, x_high, accuracy, low, high, name ("" or what to write beside it);
     front : x, accuracy in order of x; references : label, group, x, accuracy, name.
     """
-    scale = alt.Scale(type="log", nice=True)
-    label = PREFIXED.replace("{unit}", unit)
-    # Few labels, and on the decades where there are several: neighbours would run into each other on a narrow screen.
-    axis_x = alt.X(f"{x}:Q", title=x_title, scale=scale, axis=alt.Axis(labelExpr=label, tickCount=4, labelOverlap=True))
-    axis_y = alt.Y(
-        "accuracy:Q",
-        title="accuracy",
-        scale=alt.Scale(domain=list(domain), nice=False),
-        axis=alt.Axis(labelExpr=PERCENT, tickCount=6),
-    )
+    everything = [*points, *references]
+    scale, axis = _log([row.get(name) for row in everything for name in (x, f"{x}_low", f"{x}_high")], unit)
+    axis_x = alt.X(f"{x}:Q", title=x_title, scale=scale, axis=axis)
+    axis_y, low, high = _accuracy(domain)
     colour = _group_colour(legend=True)
     tooltip = [
         alt.Tooltip("label:N", title="run"),
@@ -166,9 +158,9 @@ def tradeoff(points: Rows, front: Rows, references: Rows, x: str, x_title: str, 
     crowded = len(points) > 24
     layers = [
         alt.Chart(alt.NamedData("front")).mark_line(color=MUTED, strokeWidth=1.5, interpolate="step-after").encode(axis_x, axis_y),
-        cloud.mark_rule(opacity=0.12 if crowded else 0.5).encode(axis_x, alt.Y("low:Q"), alt.Y2("high:Q"), color=colour),
+        cloud.mark_rule(opacity=0.12 if crowded else 0.5).encode(axis_x, low, high, color=colour),
         cloud.mark_rule(opacity=0.12 if crowded else 0.5).encode(
-            alt.X(f"{x}_low:Q"), alt.X2(f"{x}_high:Q"), axis_y, color=colour
+            alt.X(f"{x}_low:Q", scale=scale), alt.X2(f"{x}_high:Q"), axis_y, color=colour
         ),
         beside.mark_point(filled=True, size=70, opacity=1).encode(axis_x, axis_y, shape, color=colour, tooltip=tooltip[:2] + tooltip[4:]),
         cloud.mark_point(filled=True, size=70, opacity=0.75 if crowded else 1).encode(
@@ -188,7 +180,7 @@ def stacked(parts: Rows, totals: Rows, components: Sequence[str], x_title: str, 
     """
     order = _labels(parts)
     y = alt.Y("label:N", sort=order, title=None, axis=alt.Axis(labelLimit=230, ticks=False))
-    label = PREFIXED.replace("{unit}", unit)
+    label = _prefixed(unit)
     x = alt.X("energy_J:Q", title=x_title, stack="zero", axis=alt.Axis(labelExpr=label, grid=True, tickCount=5))
     colour = alt.Color(
         "component:N",
@@ -221,11 +213,12 @@ def dots(rows: Rows, field: str, x_title: str, unit: str, log: bool) -> Spec:
     rows : label, group, ``field``, low, high, text; bars from zero are left to linear axes, a logarithmic axis has none.
     """
     y = alt.Y("label:N", sort=_labels(rows), title=None, axis=alt.Axis(labelLimit=230, ticks=False, grid=True))
-    scale = alt.Scale(type="log") if log else alt.Scale(zero=True)
-    label = PREFIXED.replace("{unit}", unit)
-    x = alt.X(
-        f"{field}:Q", title=x_title, scale=scale, axis=alt.Axis(labelExpr=label, grid=True, tickCount=4, labelOverlap=True)
-    )
+    if log:
+        scale, axis = _log([row[name] for row in rows for name in (field, "low", "high")], unit)
+    else:
+        scale, axis = alt.Scale(zero=True), alt.Axis(labelExpr=_prefixed(unit), tickCount=4, labelOverlap=True)
+    axis.grid = True
+    x = alt.X(f"{field}:Q", title=x_title, scale=scale, axis=axis)
     colour = _group_colour(legend=False)
     base = alt.Chart(alt.NamedData("data"))
     tooltip = [
@@ -235,7 +228,7 @@ def dots(rows: Rows, field: str, x_title: str, unit: str, log: bool) -> Spec:
         alt.Tooltip("high:Q", format=".3s"),
     ]
     layers = [
-        base.mark_rule(strokeWidth=3, opacity=0.45).encode(alt.X("low:Q"), alt.X2("high:Q"), y, color=colour),
+        base.mark_rule(strokeWidth=3, opacity=0.45).encode(alt.X("low:Q", scale=scale), alt.X2("high:Q"), y, color=colour),
         base.mark_point(filled=True, size=80, opacity=1).encode(x, y, color=colour, tooltip=tooltip),
         base.mark_text(align="left", dx=8, dy=-8).encode(x, y, text="text:N"),
     ]
@@ -247,19 +240,10 @@ def break_even(line: Rows, rules: Rows, marks: Rows) -> Spec:
 
     line : synaptic_operations, energy_J, low_J, high_J; rules : label, energy_J; marks : label, synaptic_operations, energy_J.
     """
-    label = PREFIXED.replace("{unit}", "J")
-    x = alt.X(
-        "synaptic_operations:Q",
-        title="synaptic operations per inference (log)",
-        scale=alt.Scale(type="log", nice=False),
-        axis=alt.Axis(labelExpr=PREFIXED.replace("{unit}", ""), tickCount=4, labelOverlap=True),
-    )
-    y = alt.Y(
-        "energy_J:Q",
-        title="energy per inference (log)",
-        scale=alt.Scale(type="log"),
-        axis=alt.Axis(labelExpr=label, tickCount=4, labelOverlap=True),
-    )
+    scale_x, axis_x = _log([row["synaptic_operations"] for row in line], "")
+    scale_y, axis_y = _log([row[name] for row in (*line, *rules) for name in ("low_J", "energy_J", "high_J") if name in row], "J")
+    x = alt.X("synaptic_operations:Q", title="synaptic operations per inference (log)", scale=scale_x, axis=axis_x)
+    y = alt.Y("energy_J:Q", title="energy per inference (log)", scale=scale_y, axis=axis_y)
     base = alt.Chart(alt.NamedData("data"))
     mark = alt.Chart(alt.NamedData("marks"))
     colour = GROUP_COLOURS["chip"]
@@ -270,7 +254,7 @@ def break_even(line: Rows, rules: Rows, marks: Rows) -> Spec:
     ]
     rule = alt.Chart(alt.NamedData("rules"))
     layers = [
-        base.mark_area(opacity=0.14, color=colour).encode(x, alt.Y("low_J:Q"), alt.Y2("high_J:Q")),
+        base.mark_area(opacity=0.14, color=colour).encode(x, alt.Y("low_J:Q", scale=scale_y), alt.Y2("high_J:Q")),
         base.mark_line(strokeWidth=2.5, color=colour).encode(x, y),
         rule.mark_rule(color=GROUP_COLOURS["ANN"], strokeWidth=1.5).encode(y),
         rule.mark_text(align="left", dx=4, dy=-7, color=MUTED).encode(y, x=alt.value(0), text="label:N"),
@@ -288,7 +272,9 @@ def bars(
     rows : label, series, ``field``, text; series : {name: colour}; order : of the labels.
     """
     names = [name for name in series if any(row["series"] == name for row in rows)]
-    label = PERCENT if percent else PREFIXED.replace("{unit}", unit)
+    # Small numbers without a unit are written out: "10 m" would be read as metres.
+    bare = not unit and max((abs(row[field]) for row in rows), default=0.0) < 1
+    label = PERCENT if percent else "format(datum.value, '~g')" if bare else _prefixed(unit)
     x = alt.X(f"{field}:Q", title=x_title, axis=alt.Axis(labelExpr=label, grid=True, tickCount=5, labelOverlap=True))
     y = alt.Y("label:N", sort=list(order), title=None, axis=alt.Axis(ticks=False), scale=alt.Scale(paddingInner=0.25))
     colour = alt.Color(
@@ -340,9 +326,11 @@ def histogram(bins: Rows, marks: Rows, x_title: str, y_title: str, colour: str, 
 
     bins : low, high, count; marks : value, label.
     """
-    scale = alt.Scale(type="symlog", constant=1) if log else alt.Scale(zero=True)
+    floor = 0.7 if log else 0.0
+    scale, axis = _log([1, *(row["count"] for row in bins)], "") if log else (alt.Scale(zero=True), alt.Axis(tickCount=5, format="~s"))
+    bins = [{**row, "floor": floor} for row in bins if row["count"] > floor]
     x = alt.X("low:Q", title=x_title, scale=alt.Scale(nice=False), axis=alt.Axis(tickCount=6))
-    y = alt.Y("count:Q", title=y_title, scale=scale, axis=alt.Axis(tickCount=5, format="~s"))
+    y = alt.Y("count:Q", title=y_title, scale=scale, axis=axis)
     bars_ = (
         alt.Chart(alt.NamedData("data"))
         .mark_bar(color=colour, binSpacing=0, stroke=PAPER, strokeWidth=0.5)
@@ -350,6 +338,7 @@ def histogram(bins: Rows, marks: Rows, x_title: str, y_title: str, colour: str, 
             x,
             alt.X2("high:Q"),
             y,
+            alt.Y2("floor:Q"),
             tooltip=[
                 alt.Tooltip("low:Q", title="from", format=".4g"),
                 alt.Tooltip("high:Q", title="to", format=".4g"),
@@ -398,16 +387,11 @@ def classes(rows: Rows, order: Sequence[str], y_title: str, domain: tuple[float,
     """
     names = [name for name in GROUP_COLOURS if any(row["group"] == name for row in rows)]
     x = alt.X("label:N", sort=list(order), title=y_title, axis=alt.Axis(labelAngle=0, labelOverlap=True))
-    y = alt.Y(
-        "accuracy:Q",
-        title="accuracy",
-        scale=alt.Scale(domain=list(domain), nice=False),
-        axis=alt.Axis(labelExpr=PERCENT, tickCount=6),
-    )
+    y, low, high = _accuracy(domain)
     colour = _group_colour(legend=True, names=names)
     base = alt.Chart(alt.NamedData("data")).encode(x, xOffset=alt.XOffset("group:N", sort=names, scale=alt.Scale(padding=0.5)))
     layers = [
-        base.mark_rule(strokeWidth=2, opacity=0.45).encode(alt.Y("low:Q"), alt.Y2("high:Q"), color=colour),
+        base.mark_rule(strokeWidth=2, opacity=0.45).encode(low, high, color=colour),
         base.mark_point(filled=True, size=50, opacity=1).encode(
             y,
             color=colour,
@@ -424,29 +408,44 @@ def classes(rows: Rows, order: Sequence[str], y_title: str, domain: tuple[float,
     return _spec(alt.layer(*layers), {"data": rows}, 280)
 
 
-def lines(rows: Rows, field: str, x_title: str, y_title: str, rules: Rows, series_title: str) -> Spec:
+def lines(
+    rows: Rows, field: str, x_title: str, y_title: str, rules: Rows, series_title: str, named: Mapping[str, tuple[str, str]] | None = None
+) -> Spec:
     """Draw one line a series over time steps, with rules across at ``rules``.
 
-    rows : step, series, ``field``; rules : value, label.
+    rows : step, series, ``field``; rules : value, label; named : {series: (colour, what to write at its end)}, then all other series are
+    drawn in one muted ink; without it every series has a colour and a legend.
     """
     names = _labels(rows, "series")
-    colours = [*COMPONENT_COLOURS.values()][:5]
+    colours = [*COMPONENT_COLOURS.values()]
     x = alt.X("step:Q", title=x_title, axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(zero=False, nice=False))
-    y = alt.Y(f"{field}:Q", title=y_title, axis=alt.Axis(tickCount=5, format="~s"))
-    colour = alt.Color(
-        "series:N",
-        sort=names,
-        scale=alt.Scale(domain=names, range=[colours[k % len(colours)] for k in range(len(names))]),
-        legend=alt.Legend(title=series_title, columns=5) if len(names) <= 10 else None,
-    )
+    y = alt.Y(f"{field}:Q", title=y_title, axis=alt.Axis(tickCount=5, format="~g"))
+    pens = [named.get(name, (MUTED, ""))[0] if named else colours[k % len(colours)] for k, name in enumerate(names)]
+    legend = None if named else alt.Legend(title=series_title or None, titleOrient="left", columns=6)
+    colour = alt.Color("series:N", sort=names, scale=alt.Scale(domain=names, range=pens), legend=legend)
+    strength = [0.35 if named and name not in named else 1.0 for name in names]
+    opacity = alt.Opacity("series:N", scale=alt.Scale(domain=names, range=strength), legend=None)
     base = alt.Chart(alt.NamedData("data"))
-    layers = [
-        base.mark_line(strokeWidth=1.8, point=alt.OverlayMarkDef(size=22)).encode(
-            x, y, colour, tooltip=[alt.Tooltip("series:N", title=series_title), alt.Tooltip("step:Q"), alt.Tooltip(f"{field}:Q", format=".4g")]
+    layers: list[Any] = [
+        base.mark_line(strokeWidth=1.8).encode(x, y, colour, opacity),
+        base.mark_point(filled=True, size=22).encode(
+            x,
+            y,
+            colour,
+            opacity,
+            tooltip=[alt.Tooltip("series:N", title=series_title), alt.Tooltip("step:Q"), alt.Tooltip(f"{field}:Q", format=".4g")],
         ),
-        alt.Chart(alt.NamedData("rules")).mark_rule(color=TEXT, strokeDash=[4, 3]).encode(y=alt.Y("value:Q")),
     ]
-    return _spec(alt.layer(*layers), {"data": rows, "rules": rules}, 220)
+    datasets: dict[str, Rows] = {"data": rows}
+    if rules:
+        datasets["rules"] = rules
+        layers.append(alt.Chart(alt.NamedData("rules")).mark_rule(color=TEXT, strokeDash=[4, 3]).encode(y=alt.Y("value:Q")))
+    if named:
+        last = {row["series"]: row for row in rows}
+        datasets["ends"] = [{**last[name], "text": text} for name, (_, text) in named.items()]
+        end = alt.Chart(alt.NamedData("ends")).mark_text(align="left", dx=8, fontWeight="bold")
+        layers.append(end.encode(x, y, colour, text="text:N"))
+    return _spec(alt.layer(*layers), datasets, 220, {"right": 84} if named else None)
 
 
 def raster(points: Rows, windows: Rows, order: Sequence[str]) -> Spec:
@@ -467,11 +466,13 @@ def raster(points: Rows, windows: Rows, order: Sequence[str]) -> Spec:
     return _spec(alt.layer(*layers), {"data": points, "windows": windows}, 300)
 
 
-def floor_plan(cores: Rows, tiles: Rows, width: int, height: int, traffic: bool) -> Spec:
-    """Draw the used cores on the mesh: shade is use, the dot's area is traffic.
+def floor_plan(cores: Rows, tiles: Rows, width: int, height: int, side: int, traffic: bool) -> Spec:
+    """Draw the used cores on the mesh: shade is use, the dot's area is traffic; tiles are square.
 
-    cores : x_low, x_high, y_low, y_high, core, populations, neurons, use, traffic, name; tiles : x_low, x_high, y_low, y_high.
+    cores : x_low, x_high, y_low, y_high, x, y, core, populations, neurons, use, traffic; tiles : x_low, x_high, y_low, y_high;
+    width, height : of the mesh in tiles; side : cores across a tile.
     """
+    tile = min(max(680 / width, 8), 110)
     x = alt.X("x_low:Q", axis=None, scale=alt.Scale(domain=[0, width], nice=False))
     y = alt.Y("y_low:Q", axis=None, scale=alt.Scale(domain=[0, height], nice=False, reverse=True))
     used = alt.Chart(alt.NamedData("data"))
@@ -483,9 +484,9 @@ def floor_plan(cores: Rows, tiles: Rows, width: int, height: int, traffic: bool)
     ]
     if traffic:
         tooltip.append(alt.Tooltip("traffic:Q", title="messages sent per inference", format=",.1f"))
-    layers = [
+    layers: list[Any] = [
         alt.Chart(alt.NamedData("tiles"))
-        .mark_rect(fillOpacity=0, stroke=GRID, strokeWidth=1)
+        .mark_rect(fillOpacity=0, stroke=MUTED, strokeWidth=0.75)
         .encode(x, y, alt.X2("x_high:Q"), alt.Y2("y_high:Q")),
         used.mark_rect(color=GROUP_COLOURS["chip"], stroke=MUTED, strokeWidth=0.5).encode(
             x,
@@ -501,21 +502,52 @@ def floor_plan(cores: Rows, tiles: Rows, width: int, height: int, traffic: bool)
             used.mark_circle(color=TEXT, opacity=0.85).encode(
                 alt.X("x:Q"),
                 alt.Y("y:Q"),
-                size=alt.Size("traffic:Q", scale=alt.Scale(range=[4, 260], zero=True), legend=None),
+                size=alt.Size("traffic:Q", scale=alt.Scale(range=[2, (0.35 * tile / side) ** 2], zero=True), legend=None),
                 tooltip=tooltip,
             )
         )
-    return _spec(alt.layer(*layers), {"data": cores, "tiles": tiles}, max(90, 52 * height))
+    if tile / side >= 48:
+        name = used.mark_text(fontSize=10, baseline="top", dy=3)
+        layers.append(name.encode(alt.X("x:Q"), alt.Y("y_low:Q"), text="populations:N"))
+    spec = _spec(alt.layer(*layers), {"data": cores, "tiles": tiles}, round(tile * height))
+    # Square tiles need a width of their own; a narrow screen shrinks the whole drawing.
+    return {**spec, "width": round(tile * width), "autosize": {"type": "pad", "contains": "padding"}}
 
 
 def balance(rows: Rows, order: Sequence[str]) -> Spec:
     """Draw the share of each class in the training and the test set. rows : label, series, share, text."""
-    return bars(rows, "share", "share of the set", "", {"train": "#7F6A4D", "test": "#56B4E9"}, order, percent=True)
+    names = [name for name in SET_COLOURS if any(row["series"] == name for row in rows)]
+    x = alt.X("label:N", sort=list(order), title=None, axis=alt.Axis(labelAngle=0, labelOverlap=True, ticks=False))
+    y = alt.Y("share:Q", title="share of the set", axis=alt.Axis(labelExpr=PERCENT, tickCount=4))
+    colour = alt.Color(
+        "series:N",
+        scale=alt.Scale(domain=names, range=[SET_COLOURS[name] for name in names]),
+        legend=alt.Legend(title=None, symbolType="square"),
+        sort=names,
+    )
+    tooltip = [alt.Tooltip("label:N", title="class"), alt.Tooltip("series:N", title="set"), alt.Tooltip("samples:Q"), alt.Tooltip("text:N", title="share")]
+    drawn = (
+        alt.Chart(alt.NamedData("data")).mark_bar().encode(x, y, colour, xOffset=alt.XOffset("series:N", sort=names), tooltip=tooltip)
+    )
+    return _spec(alt.layer(drawn), {"data": rows}, 170)
 
 
 def static(spec: Spec, width: int = 640) -> Spec:
     """Return the specification at a fixed width and on white, for SVG, PNG and PDF."""
+    width = spec["width"] if isinstance(spec["width"], int) else width
     return {**spec, "width": width, "background": PAPER, "config": {**spec["config"], "background": PAPER}}
+
+
+def log_values(values: Iterable[float | None]) -> tuple[list[float], list[float]]:
+    """Return domain and labelled values of a logarithmic axis: decades, or 1, 2 and 5 of each where they span fewer than two."""
+    found = [value for value in values if value is not None and value > 0]
+    low, high = min(found, default=1.0) / 1.25, max(found, default=10.0) * 1.25
+    exponents = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+    for steps_, apart in (((1,), 3), ((1,), 2), ((1,), 1), ((1, 2, 5), 1)):
+        marks = [float(f"{m}e{k}") for k in exponents for m in steps_ if k % apart == 0 and low <= float(f"{m}e{k}") <= high]
+        if len(marks) >= 3:
+            break
+    return [low, high], marks
 
 
 def component_colours(components: Sequence[str]) -> list[str]:
@@ -523,6 +555,22 @@ def component_colours(components: Sequence[str]) -> list[str]:
     free = [colour for name, colour in COMPONENT_COLOURS.items() if name not in components] or list(COMPONENT_COLOURS.values())
     others = [name for name in components if name not in COMPONENT_COLOURS]
     return [COMPONENT_COLOURS.get(name) or free[others.index(name) % len(free)] for name in components]
+
+
+def _accuracy(domain: tuple[float, float]) -> tuple[alt.Y, alt.Y, alt.Y2]:
+    """Encode accuracy, and the ends of its interval, on one scale: a layer that names none would stretch it to zero."""
+    scale = alt.Scale(domain=list(domain), nice=False, zero=False)
+    y = alt.Y("accuracy:Q", title="accuracy", scale=scale, axis=alt.Axis(labelExpr=PERCENT, tickCount=6))
+    return y, alt.Y("low:Q", scale=scale), alt.Y2("high:Q")
+
+
+def _log(values: Iterable[float | None], unit: str) -> tuple[alt.Scale, alt.Axis]:
+    domain, marks = log_values(values)
+    return alt.Scale(type="log", domain=domain, nice=False), alt.Axis(labelExpr=_prefixed(unit), values=marks, labelOverlap=True)
+
+
+def _prefixed(unit: str) -> str:
+    return PREFIXED.replace("{unit}", unit)
 
 
 def _group_colour(legend: bool, names: Sequence[str] = tuple(GROUP_COLOURS)) -> alt.Color:

@@ -53,6 +53,7 @@ from .store import Store, TrialResult
 from .verdict import headline, verdict
 
 Array = np.ndarray
+CHOOSERS = {"convert": "convert.method", "data": "data.name"}
 REAL = 0.05  # Holm-corrected p below which a difference is called real
 
 
@@ -90,7 +91,7 @@ def compare(
     tests = _tests(everything)
     front = _front(everything)
     summaries = _summaries(everything, varied)
-    main = headline(everything, tests)
+    main = headline(everything)
     shown = _relatives(main, everything)
     everything = [row if row.key in shown else replace(row, traces=()) for row in everything]
     comparison = Comparison(
@@ -157,12 +158,17 @@ def _beside(row: Row, ann: dict[str, Row]) -> Row:
 
 
 def _varied(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Return the settings with more than one value among the rows that have them, in the order of the config."""
-    values: dict[str, set[str]] = {}
+    """Return the settings with more than one value, in the order of the config.
+
+    The settings of a method or a data set differ from those of another one; they count only where they vary for one.
+    """
+    values: dict[str, dict[str, set[str]]] = {}
     for row in rows:
         for name, value in row.settings.items():
-            values.setdefault(name, set()).add(repr(value))
-    names = [name for name, found in values.items() if len(found) > 1]
+            chooser = CHOOSERS.get(name.partition(".")[0], "")
+            of = "" if name == chooser else repr(row.settings.get(chooser, ""))
+            values.setdefault(name, {}).setdefault(of, set()).add(repr(value))
+    names = [name for name, found in values.items() if any(len(v) > 1 for v in found.values())]
     if len({row.seed for row in rows}) > 1:
         names.append("seed")
     return tuple(names)

@@ -264,7 +264,9 @@ class Dask:
 
     def start(self, job: Job) -> None:
         """Hand the job to the scheduler."""
-        self._running[self.client.submit(perform_and_settle, job, pure=False, key=f"{job.name}-{os.urandom(4).hex()}")] = job.name
+        self._running[
+            self.client.submit(perform_and_settle, job, pure=False, key=f"{job.name}-{os.urandom(4).hex()}")
+        ] = job.name
 
     def wait(self) -> list[Report]:
         """Return the reports of the finished jobs; the scheduler tries a job whose worker died on another one first."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from neuro.errors import SpecError
+from neuro.progress import ProgressCallback
 
+from .config import FILES, DataSettings
+from .datasets import Dataset, load_dataset
 from .datasets.fetch import VARIABLE
 
 
@@ -28,3 +32,18 @@ def find_file(name: str, folder: Path, data_dir: str = "") -> Path:
 def chip_path(chip: str, folder: Path) -> str:
     """Return a chip's name, or the path of its file, looked for beside the config."""
     return str(find_file(chip, folder)) if chip.endswith(".toml") else chip
+
+
+def load_data(
+    settings: DataSettings, folder: Path, data_dir: str = "", progress: ProgressCallback | None = None
+) -> Dataset:
+    """Return the data set of ``[data]``, its test part cut to ``limit`` samples."""
+    name = settings.name
+    if name.endswith(FILES):
+        name = str(find_file(name, folder, data_dir))
+    data = load_dataset(name, data_dir or None, settings.split_seed, settings.options or None, progress)
+    n = settings.limit
+    if not n or n >= len(data.x_test):
+        return data
+    groups = None if data.groups_test is None else data.groups_test[:n]
+    return replace(data, name=settings.name, x_test=data.x_test[:n], y_test=data.y_test[:n], groups_test=groups)

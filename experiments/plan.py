@@ -18,11 +18,11 @@ from neuro.errors import SpecError, SpikeportError, nearest, problems
 from neuro.readout import READOUTS
 
 from .config import DataSettings, DeploySettings, Experiment, ModelSettings, Trial
-from .datasets import Dataset, load_dataset
+from .datasets import Dataset
 from .datasets.base import sha256_file
-from .files import chip_path, find_file
+from .files import chip_path, find_file, load_data
 from .stages import stages_of
-from .store import Store
+from .store import Store, key_of
 
 MEGABYTE = 1 << 20
 T = TypeVar("T", DataSettings, ModelSettings, DeploySettings)
@@ -62,21 +62,25 @@ def plan(experiment: Experiment, folder: str | os.PathLike[str] | None = None, d
     SpecError : contradictory settings, unknown names and missing files, all at once.
     """
     experiment = resolved(experiment, data_dir)
-    store = Store(folder) if folder is not None and (Path(folder) / "store.json").exists() else None
+    store = Store(folder, create=False) if folder is not None and (Path(folder) / "store.json").exists() else None
     missing = [t for t in experiment.trials if store is None or store.status(t.key) not in ("done", "skipped")]
     sizes = {
-        d: _size(load_dataset(d.name, data_dir or None, d.split_seed, d.options or None), d) for d in experiment.data
+        key_of(msgspec.to_builtins(d)): _size(d, load_data(d, experiment.folder, data_dir)) for d in experiment.data
     }
+
+    def size(trial: Trial) -> _Size:
+        return sizes[key_of(msgspec.to_builtins(trial.data))]
+
     made: dict[str, dict[str, float]] = {}
     for trial in missing:
         for stage in stages_of(trial):
             if store is None or not store.has_shared(stage.kind, stage.key):
-                made.setdefault(stage.kind, {})[stage.key] = _stage_seconds(stage.kind, trial, sizes[trial.data])
-    seconds = {t.key: _trial_seconds(t, sizes[t.data]) for t in experiment.trials}
+                made.setdefault(stage.kind, {})[stage.key] = _stage_seconds(stage.kind, trial, size(trial))
+    seconds = {t.key: _trial_seconds(t, size(t)) for t in experiment.trials}
     ratios = []
     for trial in experiment.trials if store is not None else ():
         found = store.get(trial.key, arrays=False) if store is not None else None
-        if found is not None and found.status == "done" and found.provenance.get("seconds"):
+        if found is not None and found.status == "done" and trial.run is not None:
             ratios.append(found.provenance["seconds"] / seconds[trial.key])
     factor = statistics.median(ratios) if ratios else 1.0
     return Plan(
@@ -84,7 +88,7 @@ def plan(experiment: Experiment, folder: str | os.PathLike[str] | None = None, d
         missing=tuple(missing),
         stages={kind: len(keys) for kind, keys in made.items()},
         seconds=factor * sum(seconds[t.key] for t in missing) + sum(sum(keys.values()) for keys in made.values()),
-        memory=max((_memory(t, sizes[t.data]) for t in missing), default=0.0),
+        memory=max((_memory(t, size(t)) for t in missing), default=0.0),
         measured=bool(ratios),
     )
 
@@ -169,7 +173,7 @@ class _Size:
     positions: int
 
 
-def _size(data: Dataset, settings: DataSettings) -> _Size:
+def _size(settings: DataSettings, data: Dataset) -> _Size:
     test = min(settings.limit or len(data.x_test), len(data.x_test))
     return _Size(len(data.x_train), test, data.n_in, data.n_out, data.x_train.shape[1] if data.sequences else 1)
 

@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -247,6 +247,7 @@ def _topics(findings: Sequence[Finding]) -> list[tuple[str, list[tuple[Finding, 
         if finding.rows:
             name = f"scorecard-{k}"
             table = tables.texts(name, f"{finding.topic.capitalize()}: the numbers.", list(finding.columns), finding.rows)
+            table = replace(table, quiet=True)
         topics.setdefault(finding.topic, []).append((finding, table))
     return list(topics.items())
 

@@ -18,7 +18,7 @@ from neuro.progress import Progress, ProgressCallback
 from .compare import compare
 from .config import Experiment, Trial
 from .crew import Alone, Crew, Job, Report, crew
-from .datasets import load_dataset
+from .files import load_data
 from .plan import resolved
 from .probes import probe
 from .stages import Context, Outcome, Stage, stages_of, work
@@ -102,7 +102,7 @@ def run(
     experiment = resolved(experiment, options.data_dir)
     if not options.scheduler:
         for data in experiment.data:  # a missing file is one message now, not one a trial
-            load_dataset(data.name, options.data_dir or None, data.split_seed, data.options or None, progress)
+            load_data(data, experiment.folder, options.data_dir, progress)
     store = Store(folder)
     kept = ("done", "skipped") if options.retry_failed else ("done", "skipped", "failed")
     missing = [t for t in experiment.trials if store.status(t.key) not in kept]

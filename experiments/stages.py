@@ -43,8 +43,8 @@ from neuro.readout import READOUTS, EarlyExit, Readout, with_spiking_output
 
 from . import measure
 from .config import Trial
-from .datasets import Dataset, load_dataset
-from .files import chip_path, find_file
+from .datasets import Dataset
+from .files import chip_path, find_file, load_data
 from .provenance import forget_peak, machine, peak_memory, versions
 from .store import DiskFullError, Store, TrialResult, key_of
 
@@ -190,22 +190,11 @@ class Bench:
 
     def data(self, trial: Trial) -> Dataset:
         """Return the data set, its test part cut to ``data.limit``."""
-        settings = trial.data
 
         def make() -> Dataset:
-            name = settings.name
-            if settings.sha256:
-                name = str(find_file(name, Path(self.context.folder), self.context.data_dir))
-            data = load_dataset(
-                name, self.context.data_dir or None, settings.split_seed, settings.options or None, self.progress
-            )
-            n = settings.limit
-            if not n or n >= len(data.x_test):
-                return data
-            groups = None if data.groups_test is None else data.groups_test[:n]
-            return replace(data, x_test=data.x_test[:n], y_test=data.y_test[:n], groups_test=groups)
+            return load_data(trial.data, Path(self.context.folder), self.context.data_dir, self.progress)
 
-        return self._held("data", key_of(_plain(settings)), make)
+        return self._held("data", key_of(_plain(trial.data)), make)
 
     def model(self, trial: Trial) -> MLP:
         """Return the trained network: read from its file, or trained."""

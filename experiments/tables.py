@@ -55,33 +55,55 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     sortable: bool = True
+    quiet: bool = False  # the caption is for readers who do not see that it repeats the text above
 
 
 def texts(name: str, caption: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     """Return a table of words and numbers as they are; a column is numeric when every filled cell of it is."""
     lines = [list(row) for row in rows]
-    numeric = [
-        any(_number(line[k]) for line in lines) and all(_number(line[k]) or line[k] in ("", None) for line in lines)
-        for k in range(len(columns))
-    ]
-    cells = tuple(tuple(_cell(value, numeric[k]) for k, value in enumerate(line)) for line in lines)
-    return _aligned(Table(name, caption, tuple(Column(c, numeric=n) for c, n in zip(columns, numeric, strict=True)), cells))
+    heads, cells = [], [[] for _ in lines]
+    for k, label in enumerate(columns):
+        values = [line[k] for line in lines]
+        numeric = any(map(_number, values)) and all(_number(v) or v in ("", None) or _is_missing(v) for v in values)
+        heads.append(Column(label, numeric=numeric))
+        places = _places([float(v) for v in values if _number(v) and not isinstance(v, Cell)]) if numeric else 0
+        for row, value in zip(cells, values, strict=True):
+            row.append(_cell(value, places))
+    table = Table(name, caption, tuple(heads), tuple(tuple(row) for row in cells), sortable=len(lines) > 3)
+    return _aligned(table)
 
 
 def _number(value: Any) -> bool:
+    if isinstance(value, Cell):
+        return isinstance(value.sort, int | float)
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
-def _cell(value: Any, numeric: bool) -> Cell:
+def _is_missing(value: Any) -> bool:
+    return isinstance(value, Cell) and value.text == units.MISSING
+
+
+def _places(values: Sequence[float]) -> int:
+    """Digits after the point of a column: four significant ones for its largest number, none when all are whole."""
+    if not values or all(value == int(value) for value in values if np.isfinite(value)):
+        return 0
+    largest = max((abs(value) for value in values if np.isfinite(value)), default=1.0)
+    return int(np.clip(3 - np.floor(np.log10(largest)), 0, 6)) if largest > 0 else 0
+
+
+def _cell(value: Any, places: int) -> Cell:
     if isinstance(value, Cell):
         return value
     if value is None:
         return Cell(units.MISSING)
-    if numeric and _number(value):
-        return Cell(f"{value:,}" if isinstance(value, int) else units.significant(float(value), 4), float(value))
     if isinstance(value, bool):
         return Cell("yes" if value else "no")
-    return Cell(units.significant(value, 4) if isinstance(value, float) else str(value))
+    if _number(value):
+        number = float(value)
+        # A number far below the largest of its column would be printed as zero.
+        small = number != 0 and abs(number) < 0.5 * 10.0**-places
+        return Cell(f"{number:.2g}" if small else f"{number:,.{places}f}", number)
+    return Cell(str(value))
 
 
 def _aligned(table: Table) -> Table:
@@ -185,7 +207,7 @@ def _table(name: str, caption: str, comparison: Comparison, lines: Sequence[_Lin
     add(Column("Latency", f"{unit} (low-high)", meaning="from the first step to the answer"), made)
     add(Column("Steps", "until answer"), [_count(line.row.total_steps or None) for line in lines])
     add(Column("Spikes", "per inference"), _bars([line.spikes for line in lines]))
-    add(Column("Synaptic operations", "per inference", meaning="spikes times fan-out"), _bars([o.synaptic_operations for o in lines]))
+    add(Column("Synaptic ops", "per inference", meaning="spikes times fan-out"), _bars([o.synaptic_operations for o in lines]))
     macs = [_count(line.row.macs or None) for line in lines]
     for k, line in enumerate(lines):
         if line.row.macs and line.group != "ann":
@@ -228,7 +250,7 @@ def _points(r: Range | None) -> Cell:
     text = f"{100 * r.value:+.2f}".replace("-", "\u2212")
     if float(f"{100 * r.value:.2f}") == 0:
         text = "0.00"
-    note = f"{100 * r.low:+.2f} to {100 * r.high:+.2f}".replace("-", "\u2212")
+    note = f"{100 * r.low:+.2f} to {100 * r.high:+.2f}".replace("-0.00", "0.00").replace("+0.00", "0.00").replace("-", "\u2212")
     return Cell(text, r.value, "" if r.low == r.high else note)
 
 
@@ -265,17 +287,16 @@ def _quantities(
     found = spiking or [r.value for r in ranges if r is not None]
     if not found:
         return unit, [Cell(units.MISSING)] * len(ranges)
-    prefixed = quantity(float(np.median(found)), unit).split(" ")[-1]
-    factor = 1000.0 ** {v: k for k, v in units.PREFIXES.items()}[prefixed.removesuffix(unit).replace("µ", "u")]
+    prefixed, factor = _prefix(found, unit)
     top = max(r.value for r in ranges if r is not None) or 1.0
     cells = []
     for r, note, line in zip(ranges, notes, lines, strict=True):
         if r is None:
             cells.append(Cell(units.MISSING))
             continue
-        text, low, high = (units.significant(value / factor) for value in (r.value, r.low, r.high))
-        spread = "" if r.low == r.high else f"{low}\u2013{high}"
-        cell = Cell(text, r.value, note or spread, r.value / top)
+        cell = _bounded(r, factor)
+        spread = cell.note
+        cell = replace(cell, note=note or spread, bar=r.value / top)
         used = [f for f in figures_of(comparison, line.row) if uses(f, line.row, time)] if line.group != "ann" else []
         if used:
             trusts = ", ".join(dict.fromkeys(sorted((f.trust for f in used), key=trust_order)))
@@ -344,19 +365,27 @@ def energy(at: Focus) -> Table | None:
         return None
     names = list(dict.fromkeys(name for row in rows for name in row.energy.by_component))
     apart = list(dict.fromkeys(name for row in rows for name in row.energy.apart))
-    lines = [[name, *(_joules(row.energy.by_component.get(name)) for row in rows)] for name in names]
-    lines.append(["total", *(_joules(row.energy.total) for row in rows)])
-    lines += [[f"beside, not added: {name}", *(_joules(row.energy.apart.get(name)) for row in rows)] for name in apart]
+    unit, factor = _prefix([row.energy.total.value for row in rows], "J")
+    lines = [[name, *(_bounded(row.energy.by_component.get(name), factor) for row in rows)] for name in names]
+    lines.append(["total", *(_bounded(row.energy.total, factor) for row in rows)])
+    lines += [[f"beside, not added: {name}", *(_bounded(row.energy.apart.get(name), factor) for row in rows)] for name in apart]
     table = texts(
-        "energy", "Energy per inference by component, with low and high.", ["Component", *(row.label for row in rows)], lines
+        "energy", f"Energy per inference by component [{unit}], with low and high.", ["Component", *(row.label for row in rows)], lines
     )
     return replace(table, sortable=False)
 
 
-def _joules(r: Range | None) -> Cell:
+def _prefix(values: Sequence[float], unit: str) -> tuple[str, float]:
+    """Return the unit with the prefix that suits the median of the values, and what one of it is."""
+    prefixed = quantity(float(np.median(values)), unit).split(" ")[-1]
+    return prefixed, 1000.0 ** {v: k for k, v in units.PREFIXES.items()}[prefixed.removesuffix(unit).replace("µ", "u")]
+
+
+def _bounded(r: Range | None, factor: float) -> Cell:
     if r is None:
         return Cell(units.MISSING)
-    return Cell(micro(units.si_range(r.value, r.low, r.high, "J")), r.value)
+    text, low, high = (units.significant(value / factor) for value in (r.value, r.low, r.high))
+    return Cell(text, r.value, "" if r.low == r.high else f"{low}\u2013{high}")
 
 
 def conventional(at: Focus) -> Table | None:
@@ -364,13 +393,14 @@ def conventional(at: Focus) -> Table | None:
     found = [c for c in at.comparison.conventional if c.ann == at.ann.key]
     if not found:
         return None
+    unit, factor = _prefix([c.energy.value for c in found], "J")
     return texts(
         "conventional",
         "The ANN on conventional digital hardware, per inference. Not counted: "
         + "; ".join(dict.fromkeys(word for c in found for word in c.missing))
         + ".",
-        ["Design", "Energy", "MACs", "Weights from", "Batch"],
-        [[c.label, _joules(c.energy), _count(c.macs), c.memory, c.batch] for c in found],
+        ["Design", f"Energy [{unit}]", "MACs", "Weights from", "Batch"],
+        [[c.label, _bounded(c.energy, factor), _count(c.macs), c.memory, c.batch] for c in found],
     )
 
 
@@ -388,8 +418,8 @@ def layers(at: Focus) -> Table | None:
                     f"{layer.name}, {GROUP_NAMES[row.group]}",
                     layer.size,
                     _plain(r.mean_rate, 4),
-                    replace(_percent(_exact(r.silent), 1), bar=r.silent),
-                    replace(_percent(_exact(r.saturated), 1), bar=r.saturated),
+                    _percent(_exact(r.silent), 1),
+                    _percent(_exact(r.saturated), 1),
                     _plain(r.correlation, 4),
                     _plain(r.rmse, 4),
                 ]
@@ -416,8 +446,8 @@ def tests(comparison: Comparison) -> Table | None:
             _points(t.difference),
             t.only_b,
             t.only_a,
-            Cell(f"{t.p:.3g}", t.p),
-            Cell(f"{t.p_holm:.3g}", t.p_holm),
+            _p(t.p),
+            _p(t.p_holm),
             "yes" if t.real else "no",
         ]
         for t in comparison.tests
@@ -429,6 +459,10 @@ def tests(comparison: Comparison) -> Table | None:
     )
     table = texts("tests", caption, columns, lines)
     return replace(table, columns=tuple(replace(c, numeric=0 < k < 6) for k, c in enumerate(table.columns)))
+
+
+def _p(p: float) -> Cell:
+    return Cell("< 0.001" if p < 0.001 else f"{p:.3f}", p, title=f"p = {p:.3g}")
 
 
 def figures(found: Sequence[Figure]) -> Table | None:

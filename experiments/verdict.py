@@ -12,14 +12,15 @@ from .statistics import holm
 from .units import si, si_range
 
 REAL = 0.05
+MARGIN = 0.01  # of accuracy
 
 
-def headline(rows: Sequence[Row], tests: Sequence[PairTest]) -> str:
+def headline(rows: Sequence[Row]) -> str:
     """Return the key of the row that the verdict is about; "" when no spiking network ran.
 
-    A chip's before ideal arithmetic. Of several, the one of least energy (ideal: fewest synaptic operations) among
-    those
-    whose accuracy cannot be told from the ANN's; where all can, the most accurate.
+    A chip's before ideal arithmetic. Of several, the one of least energy (ideal: fewest synaptic operations) among those
+    that lose at most ``MARGIN`` with 95 % confidence; where none is sure to, the one that loses least. That a loss cannot
+    be told from chance is no reason to choose a row: with few samples hardly any can.
     """
     for group in ("chip", "native", "ideal"):
         candidates = [row for row in rows if row.group == group]
@@ -27,11 +28,14 @@ def headline(rows: Sequence[Row], tests: Sequence[PairTest]) -> str:
             break
     else:
         return ""
-    worse = {t.b for t in tests if t.real and t.difference.value < 0}
-    same = [row for row in candidates if row.key not in worse]
-    if same:
-        return min(same, key=_cost).key
-    return max(candidates, key=lambda row: row.accuracy.value if row.accuracy else row.r2 or -np.inf).key
+    close = [row for row in candidates if _close(row)]
+    if close:
+        return min(close, key=_cost).key
+    return min(candidates, key=lambda row: (row.loss.value if row.loss else 0.0, -(row.r2 or 0.0), _cost(row))).key
+
+
+def _close(row: Row) -> bool:
+    return row.loss is not None and row.loss.high <= MARGIN
 
 
 def verdict(rows: Sequence[Row], key: str, tests: Sequence[PairTest], summaries: Sequence[SeedSummary]) -> str:
@@ -43,7 +47,8 @@ def verdict(rows: Sequence[Row], key: str, tests: Sequence[PairTest], summaries:
     ann = by_key[row.ann]
     summary = next(s for s in summaries if key in s.rows)
     others = sum(r.group == row.group for r in rows) - summary.n_seeds
-    of_many = f", chosen on these samples from {others + summary.n_seeds} such runs," if others else ""
+    why = "the cheapest that loses at most 1 point with 95 % confidence" if _close(row) else "the one that loses least"
+    of_many = f" (of {others + summary.n_seeds} such runs {why}, chosen on these samples)" if others else ""
     cost = _costs(row)
     if row.accuracy is None or ann.accuracy is None:
         return (

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from .activity import Activity
-from .conventional import AnnWork, DigitalOptions, design
+from .digital import AnnWork, DigitalOptions, design
 from .energy import EnergyOptions, energy
 from .estimate import Estimate
 
@@ -167,9 +167,7 @@ def _cost(activity: Activity, deployment: Any, options: EnergyOptions, boundary:
 
 def _rate(at: Callable[[float], Estimate], ann: Estimate, measured: float) -> Crossing:
     if measured == 0:
-        return Crossing(
-            "spike rate", None, None, None, "unknown", "the recorded network is silent: no rate to scale"
-        )
+        return Crossing("spike rate", None, None, None, "unknown", "the recorded network is silent: no rate to scale")
     most = 1.0 / measured  # one spike a neuron and step
 
     def cross(end: str, budget: float) -> tuple[Verdict, float | None]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .activity import Activity, Mode, PopulationActivity
-from .conventional import AnnWork, DigitalOptions, MatrixWork, design
+from .digital import AnnWork, DigitalOptions, MatrixWork, design
 from .errors import SpecError
 from .estimate import Estimate
 

@@ -20,7 +20,7 @@ import msgspec
 from . import charges
 from .activity import Activity, Mode, located
 from .charges import HOST, WHOLE_CHIP, Ledger, Term
-from .conventional import DigitalOptions
+from .digital import DigitalOptions
 from .errors import SpecError
 from .estimate import Assumption, Estimate
 from .latency import LatencyOptions, latency

@@ -21,6 +21,8 @@ import numpy as np
 from .activity import Activity, Mode, located
 from .errors import SpecError
 from .estimate import ZERO, Assumption, Estimate
+from .steptime import Series, constant, timeline, work
+from .steptime import mean as mean_of
 
 Array = np.ndarray
 
@@ -75,31 +77,6 @@ class LatencyReport:
         return None if self.decision_mean is None else energy * self.decision_mean
 
 
-@dataclass(frozen=True)
-class _Series:
-    """Times of successive steps: value, low and high, each (n_steps,)."""
-
-    value: Array
-    low: Array
-    high: Array
-
-    def at_least(self, bound: Estimate) -> _Series:
-        return _Series(
-            np.maximum(self.value, bound.value), np.maximum(self.low, bound.low), np.maximum(self.high, bound.high)
-        )
-
-    def plus(self, e: Estimate) -> _Series:
-        return _Series(self.value + e.value, self.low + e.low, self.high + e.high)
-
-    def weighted(self, weights: Array) -> Estimate:
-        value, low, high = (float(weights @ part) for part in (self.value, self.low, self.high))
-        return Estimate(value, min(low, value), max(high, value))
-
-    def until(self, steps: Array) -> _Series:
-        """Return the times after that many steps."""
-        return _Series(*(np.cumsum(part)[steps - 1] for part in (self.value, self.low, self.high)))
-
-
 def latency(activity: Activity, deployment: Any, options: LatencyOptions | None = None) -> LatencyReport:
     """Return the time of an inference of a recorded run on its chip.
 
@@ -124,22 +101,22 @@ def latency(activity: Activity, deployment: Any, options: LatencyOptions | None 
     notes: list[str] = []
     sources: dict[str, str] = {}
     n = activity.n_inferences
-    single, alive = _timeline(activity, "single")
-    period, weight = _timeline(activity, "pipelined")
+    single, alive = timeline(activity, "single")
+    period, weight = timeline(activity, "pipelined")
     tick = _tick(chip, options, sources)
     host = _host(chip, activity, options, sources, missing)
     barrier = _barrier(chip, activity, sources, missing, notes) if tick is None else None
     work = {
-        name: _work(chip, activity, times, sources, missing)
+        name: work(chip, activity, times, sources, missing)
         for name, times in (("single", single), ("pipelined", period))
     }
-    series: dict[str, _Series | None] = {}
+    series: dict[str, Series | None] = {}
     for name, times in work.items():
         length = len(single if name == "single" else period)
         if tick is not None:
-            series[name] = _constant(tick, length)
+            series[name] = constant(tick, length)
         elif times is not None or host is not None:
-            chip_bound = times.plus(barrier or ZERO) if times is not None else _constant(ZERO, length)
+            chip_bound = times.plus(barrier or ZERO) if times is not None else constant(ZERO, length)
             series[name] = chip_bound.at_least(host) if host is not None else chip_bound
         else:
             series[name] = None
@@ -155,7 +132,7 @@ def latency(activity: Activity, deployment: Any, options: LatencyOptions | None 
     if whole is not None and flow is not None:
         finished = len(single) - (activity.n_steps - activity.decided_at)
         after = whole.until(finished)
-        mean = _mean(after)
+        mean = mean_of(after)
         late = whole.until(np.array([int(np.ceil(np.percentile(finished, 95)))]))
         p95 = Estimate(float(late.value[0]), float(late.low[0]), float(late.high[0]))
         between = flow.weighted(weight)
@@ -174,138 +151,6 @@ def latency(activity: Activity, deployment: Any, options: LatencyOptions | None 
         sources=sources,
         missing=tuple(dict.fromkeys(missing)),
         notes=tuple(notes + ([f"times are of the mean of {n} inferences"] if n > 1 else [])),
-    )
-
-
-def _timeline(activity: Activity, mode: Mode) -> tuple[list[dict[str, float]], Array]:
-    """Return the share of each population's spikes in each step, and how often each step is run an inference.
-
-    Shares are of the samples still running, so that a step costs the same whether or not others were decided earlier.
-    """
-    steps = activity.n_steps + activity.extra_steps
-    total = activity.n_positions * steps
-    length = total + activity.depth - 1 if mode == "single" else steps
-    ran = total + activity.depth - 1 - (activity.n_steps - activity.decided_at)
-    if mode == "single":
-        alive = (ran[None, :] > np.arange(length)[:, None]).mean(axis=1)
-        rows = []
-        for t in range(length):
-            row = {}
-            for p in activity.populations:
-                k = t - p.start
-                if p.name in activity.profile and 0 <= k < total and k % steps < activity.n_steps and alive[t] > 0:
-                    row[p.name] = float(activity.profile[p.name][k % steps]) / activity.n_positions / alive[t]
-            rows.append(row)
-        return rows, alive
-    per_step = activity.mean(activity.steps_pipelined) / length
-    rows = []
-    for t in range(length):
-        row = {}
-        for p in activity.populations:
-            k = (t - p.start) % steps
-            if p.name in activity.profile and k < activity.n_steps:
-                row[p.name] = float(activity.profile[p.name][k]) / per_step
-        rows.append(row)
-    return rows, np.full(length, per_step)
-
-
-def _work(
-    chip: Any, activity: Activity, rows: Sequence[Mapping[str, float]], sources: dict[str, str], missing: list[str]
-) -> _Series | None:
-    """Return the time of the busiest core in each step; None where the chip states no times of events."""
-    time, cores = chip.time, activity.cores
-    update = _update_time(time)
-    synapse = _synapse_time(time)
-    if update is None and synapse is None:
-        return None
-    if cores is None:
-        missing.append("work of the cores: there is no placement; deploy the network on the chip")
-        return None
-    if update is None:
-        missing.append("time.neuron_update: the time of a neuron update has no figure")
-    if synapse is None:
-        missing.append("time.synaptic_operation: the time of a synaptic operation has no figure")
-    idle, firing = update or (ZERO, ZERO)
-    per_compartment = {p.name: p.compartments for p in activity.populations}
-    events = {
-        "spikes": (cores.spikes, time.spike_out),
-        "messages out": (cores.messages_out, time.axon_message),
-        "messages in": (cores.messages_in, time.axon_in),
-    }
-    sources["cores"] = "; ".join(
-        f"{name} {f.value:g} s ({f.source})"
-        for name, f in (
-            ("update active", time.neuron_update_active),
-            ("update inactive", time.neuron_update_inactive),
-            ("update", time.neuron_update),
-            ("synaptic operation", time.synaptic_operation),
-            ("spike out", time.spike_out),
-            ("message out", time.axon_message),
-            ("message in", time.axon_in),
-        )
-        if f is not None
-    )
-    n = activity.n_inferences
-    base = np.array([cores.compartments * e for e in (idle.value, idle.low)])
-    most = float((cores.compartments * firing.high).max())
-    extra = Estimate(
-        max(firing.value - idle.value, 0.0), max(firing.low - idle.low, 0.0), max(firing.high - idle.high, 0.0)
-    )
-    names = sorted(cores.spikes)
-    # (n_populations, n_cores) seconds an inference that each population's spikes cost each core
-    cost = np.zeros((3, len(names), cores.n_cores))
-    for i, name in enumerate(names):
-        syn = _synapse_time(time, _sparse(activity, name)) or ZERO
-        for k, end in enumerate(("value", "low", "high")):
-            cost[k, i] += cores.synaptic_operations[name] * getattr(syn, end) / n
-            if k < 2:
-                cost[k, i] += cores.spikes[name] * per_compartment[name] * getattr(extra, end) / n
-            for table, figure in events.values():
-                if figure is not None:
-                    cost[k, i] += table[name] * getattr(figure, end) / n
-    share = np.array([[row.get(name, 0.0) for name in names] for row in rows])
-    value = (base[0] + share @ cost[0]).max(axis=1)
-    low = (base[1] + share @ cost[1]).max(axis=1)
-    high = most + share @ cost[2].max(axis=1) + _path(time, cores)
-    return _Series(value, np.minimum(low, value), np.maximum(high, value))
-
-
-def _path(time: Any, cores: Any) -> float:
-    """Return the time of the longest route of a message within a chip [s], high end."""
-    total = 0.0 if time.spike_within_tile is None else time.spike_within_tile.high
-    if cores.longest is not None:
-        for hops, figure in zip(cores.longest, (time.hop_east_west, time.hop_north_south), strict=True):
-            total += 0.0 if figure is None else hops * figure.high
-    return total
-
-
-def _update_time(time: Any) -> tuple[Estimate, Estimate] | None:
-    """Return the times of an inactive and an active update."""
-    if time.neuron_update_inactive is not None and time.neuron_update_active is not None:
-        return Estimate.of(time.neuron_update_inactive), Estimate.of(time.neuron_update_active)
-    if time.neuron_update is not None:
-        return Estimate.of(time.neuron_update), Estimate.of(time.neuron_update)
-    return None
-
-
-def _synapse_time(time: Any, sparse: bool = False) -> Estimate | None:
-    if sparse and time.synaptic_operation_sparse is not None:
-        return Estimate.of(time.synaptic_operation_sparse)
-    if time.synaptic_operation is not None:
-        return Estimate.of(time.synaptic_operation)
-    if time.cycles_per_synaptic_operation is not None and time.clock is not None:
-        cycles, clock = time.cycles_per_synaptic_operation, time.clock
-        return Estimate(cycles.value / clock.value, cycles.low / clock.high, cycles.high / clock.low)
-    return None
-
-
-def _sparse(activity: Activity, pre: str) -> bool:
-    """Whether a projection of this population is stored as a sparse matrix."""
-    return any(
-        stored < n_pre * n_post
-        for p in activity.populations
-        for name, (n_pre, n_post, stored) in p.synapses.items()
-        if name.startswith(f"{pre}->")
     )
 
 
@@ -390,7 +235,7 @@ def interpolate(points: Sequence[Any], size: int) -> Estimate:
     return Estimate(value, min(a.time.low, b.time.low), max(a.time.high, b.time.high))
 
 
-def _bounds(work: _Series | None, weights: Array, fixed: Mapping[str, Estimate | None]) -> dict[str, Estimate]:
+def _bounds(work: Series | None, weights: Array, fixed: Mapping[str, Estimate | None]) -> dict[str, Estimate]:
     bounds = {name: e * float(weights.sum()) for name, e in fixed.items() if e is not None}
     if work is not None:
         bounds["cores"] = work.weighted(weights)
@@ -405,15 +250,6 @@ def _binding(bounds: Mapping[str, Estimate]) -> str:
         return "host"
     parts = {name: bounds[name].value for name in ("cores", "barrier") if name in bounds}
     return max(parts, key=lambda name: parts[name]) if parts else ""
-
-
-def _constant(e: Estimate, length: int) -> _Series:
-    return _Series(np.full(length, e.value), np.full(length, e.low), np.full(length, e.high))
-
-
-def _mean(times: _Series) -> Estimate:
-    value, low, high = (float(part.mean()) for part in (times.value, times.low, times.high))
-    return Estimate(value, min(low, value), max(high, value))
 
 
 __all__ = ["LatencyOptions", "LatencyReport", "interpolate", "latency"]

@@ -16,7 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from .chip import load_chip
-from .conventional import AnnWork, Design, DigitalOptions, Network, ann_work, design
+from .digital import AnnWork, Design, DigitalOptions, Network, ann_work, design
 from .errors import SpecError, UnsupportedModelError
 from .estimate import Estimate
 

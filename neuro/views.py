@@ -7,7 +7,7 @@ from typing import Any
 from .activity import Activity, PopulationActivity
 from .charges import HOST, Term
 from .chip import load_chip
-from .conventional import AnnWork
+from .digital import AnnWork
 from .energy import EnergyOptions, EnergyReport, declared_out, first_layer_passes, report
 from .errors import SpecError
 from .estimate import Estimate

@@ -108,16 +108,17 @@ def name(row: Row) -> str:
 
 
 def context(row: Row) -> str:
-    """Return n, seed, T, method and chip of a row, for a caption."""
-    parts = [f"n = {row.n:,} test samples", f"seed {row.seed}"]
-    if row.n_steps:
-        parts.append(f"T = {row.n_steps}")
-    parts += [str(row.settings[key]) for key in ("convert.method", "deploy.chip") if row.settings.get(key) and _wanted(row, key)]
-    return ", ".join(parts)
+    """Return which run it is, n, seed, T and method, for a caption; nothing twice."""
+    parts = [] if row.group == "ann" else [row.label]
+    parts += [f"n = {row.n:,} test samples", f"seed {row.seed}"]
+    more = [f"T = {row.n_steps}" if row.n_steps else "", row.settings.get("convert.method")]
+    more += [row.settings.get("deploy.chip") if row.group in ("chip", "native") else ""]
+    return ", ".join([*parts, *(str(text) for text in more if text and str(text) not in row.label)])
 
 
-def _wanted(row: Row, key: str) -> bool:
-    return key != "deploy.chip" or row.group in ("chip", "native")
+def arrow(name: str) -> str:
+    """Return the name of a projection with an arrow: "hidden1->hidden2" -> "hidden1 \N{RIGHTWARDS ARROW} hidden2"."""
+    return name.replace("->", " \N{RIGHTWARDS ARROW} ")
 
 
 def quantity(value: float | None, unit: str, digits: int = 3) -> str:

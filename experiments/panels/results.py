@@ -341,7 +341,7 @@ def energy_platforms(at: Focus) -> Panel | None:
 def break_even(at: Focus) -> Panel | None:
     """Draw how the chip's energy would follow its synaptic operations, and where it meets the ANN's."""
     row = at.main if at.main.energy is not None else at.chip
-    others = selected(at.comparison, at.ann, 3)
+    others = selected(at.comparison, at.ann, 2)
     if row is None or row.energy is None or not row.synaptic_operations or not others:
         return None
     parts = {name: r for name, r in row.energy.by_component.items() if name not in STANDING}
@@ -383,7 +383,7 @@ def break_even(at: Focus) -> Panel | None:
         "cost",
         title,
         f"A model, not a measurement: {panel.listed([name for name in parts if name in PER_SPIKE])} scale with the number of synaptic operations, "
-        f"everything else stays as counted; static power and overhead are left out on both sides. {row.label}, {panel.context(row)}; level lines are the ANN on conventional hardware.",
+        f"everything else stays as counted; static power and overhead are left out on both sides. {panel.context(row)}; level lines are the ANN on conventional hardware.",
         f"Line chart. At {units.count(row.synaptic_operations)} synaptic operations the chip needs {panel.quantity(dynamic(row).value, 'J')}; "
         f"without any, {panel.quantity(floor, 'J')}. " + " ".join(f"ANN, {c.label}: {panel.quantity(c.energy.value, 'J')}." for c in others),
         charts.break_even(line, [record(label=f"ANN, {c.label}", energy_J=c.energy.value) for c in others], marks),
@@ -426,7 +426,7 @@ def exit_times(at: Focus) -> Panel | None:
         "cost",
         f"Half of the samples are decided after {median:.0f} of {row.n_steps} steps",
         f"Step of the decision with early exit; rules at mean ({mean:.1f}), median ({median:.0f}) and 95th percentile ({late:.0f}). "
-        f"{row.label}, {panel.context(row)}.",
+        f"{panel.context(row)}.",
         "Histogram. " + ", ".join(f"step {k}: {c}" for k, c in enumerate(counts) if c) + ".",
         charts.histogram(bins, marks, "step of the decision", "samples", charts.GROUP_COLOURS["chip"], charts.TEXT),
     )

@@ -137,6 +137,8 @@ def _matrix(slug: str, row: Row, counts: np.ndarray, names: list[str], y: str, x
     who = "ANN" if row.group == "ann" else row.label
     if slug == "agreement":
         title = f"{wrong:,} of {total:,} answers differ from the ANN's" if wrong else "Every answer is the ANN's"
+    elif wrong and off.max() == 1:
+        title = f"{who}: {wrong:,} error{'s' if wrong > 1 else ''}, none of them twice"
     elif wrong:
         title = f"{who}: {wrong:,} errors, most often {names[i]} taken for {names[j]} ({int(off[i, j])})"
     else:
@@ -172,7 +174,7 @@ def floor_plan(at: Focus) -> Panel | None:
     if row is None or row.chip_use is None or not row.chip_use.floor_plan:
         return None
     use = row.chip_use
-    cores, tiles, width, height = _lay_out(use.floor_plan)
+    cores, tiles, width, height, side = _lay_out(use.floor_plan)
     traffic = any(core.traffic is not None for core in use.floor_plan)
     total = use.cores_per_chip * use.chips
     fullest = max(use.floor_plan, key=lambda core: core.use)
@@ -183,7 +185,7 @@ def floor_plan(at: Focus) -> Panel | None:
         "chip",
         f"{use.cores:,} of {total:,} cores, the fullest at {100 * fullest.use:.0f} %",
         f"{where}{f', {use.chips} chips side by side' if use.chips > 1 and known else ''}; shade is the share of the core's fullest "
-        "resource" + (", the dot's area the messages it sends per inference" if traffic else "") + f". {row.label}, {panel.context(row)}.",
+        "resource" + (", the dot's area the messages it sends per inference" if traffic else "") + f". {panel.context(row)}.",
         "Floor plan. "
         + " ".join(
             f"Core {c.index}: {', '.join(c.populations)}, {c.neurons} neurons, {100 * c.use:.0f} % full"
@@ -191,12 +193,12 @@ def floor_plan(at: Focus) -> Panel | None:
             + "."
             for c in use.floor_plan[:64]
         ),
-        charts.floor_plan(cores, tiles, width, height, traffic),
+        charts.floor_plan(cores, tiles, width, height, side, traffic),
         wide=True,
     )
 
 
-def _lay_out(plan: Sequence[Core]) -> tuple[list[dict[str, object]], list[dict[str, object]], int, int]:
+def _lay_out(plan: Sequence[Core]) -> tuple[list[dict[str, object]], list[dict[str, object]], int, int, int]:
     """Place the cores: tiles on their mesh (in a row of their own where it is not known), chips side by side, cores in a grid inside."""
     known = all(core.x >= 0 and core.y >= 0 for core in plan)
     across = int(np.ceil(np.sqrt(len(plan) * 2)))
@@ -236,7 +238,7 @@ def _lay_out(plan: Sequence[Core]) -> tuple[list[dict[str, object]], list[dict[s
             )
         )
     width = max(row["x_high"] for row in outlines)
-    return cores, outlines, int(np.ceil(width)), 1 + max(y for _, y in place.values())
+    return cores, outlines, int(np.ceil(width)), 1 + max(y for _, y in place.values()), side
 
 
 def resources(at: Focus) -> Panel | None:

@@ -40,7 +40,7 @@ def _per_layer(at: Focus, field: str, name: str, kind: Callable[..., bool], what
             value = getattr(layer, field)
             if kind(layer) and value:
                 text = units.si(value, "").strip()
-                data.append(record(label=layer.name, series=panel.name(row), value=value, text=text))
+                data.append(record(label=panel.arrow(layer.name), series=panel.name(row), value=value, text=text))
     if not data:
         return None
     order = list(dict.fromkeys(row["label"] for row in data))
@@ -54,7 +54,7 @@ def _per_layer(at: Focus, field: str, name: str, kind: Callable[..., bool], what
     return Panel(
         name,
         "why",
-        f"{top.name} makes all {what}" if len(lead) == 1 else f"{top.name} makes {share:.0f} % of the {what}",
+        f"{panel.arrow(top.name)} makes all {what}" if len(lead) == 1 else f"{panel.arrow(top.name)} makes {share:.0f} % of the {what}",
         f"{what.capitalize()} per inference and {where}, mean over the test samples.{apart} {panel.context(at.main)}.",
         "Bar chart. " + " ".join(f"{row['label']}, {row['series']}: {row['text']}." for row in data),
         charts.bars(data, "value", f"{what} per inference", "", _series(), order),
@@ -77,7 +77,7 @@ def spikes_per_step(at: Focus) -> Panel | None:
         "spikes-steps",
         "why",
         title,
-        f"Mean spikes of a population in each step of its own window. {at.main.label}, {panel.context(at.main)}.",
+        f"Mean spikes of a population in each step of its own window. {panel.context(at.main)}.",
         "Line chart. "
         + " ".join(f"{layer.name}: {', '.join(units.si(v, '').strip() for v in layer.by_step[:16])}." for layer in layers),
         charts.lines(data, "spikes", "step of the window", "spikes per inference", [], ""),
@@ -104,7 +104,7 @@ def decomposition(at: Focus) -> Panel | None:
         "Parts of rate - activation / threshold of hidden neurons: "
         + "; ".join(MEANINGS[part] for part in PARTS)
         + f". Root mean square over samples and neurons, in units of the threshold; the signed mean in brackets. "
-        f"The means add up to the total, the root mean squares do not. {row.label}, {panel.context(row)}.",
+        f"The means add up to the total, the root mean squares do not. {panel.context(row)}.",
         "Bar chart. "
         + " ".join(
             f"{d.layer}: " + ", ".join(f"{part} {_parts_text(d, part)}" for part in PARTS) + f", total {d.total['rms']:.3f}."
@@ -146,7 +146,7 @@ def _rates(row: Row, layer: LayerRates) -> Panel:
         title,
         f"All neurons and {layer.n_samples:,} samples; darker is more pairs, logarithmic. The dashed line is a perfect conversion, which "
         f"saturates at one spike a step. Root mean square error {layer.rmse:.4f}, mean rate {layer.mean_rate:.3f} spikes per neuron and "
-        f"step. {row.label}, {panel.context(row)}.",
+        f"step. {panel.context(row)}.",
         f"Two-dimensional histogram of spike rate against activation. Correlation "
         f"{'undefined' if layer.correlation is None else f'{layer.correlation:.4f}'}, root mean square error {layer.rmse:.4f}.",
         charts.density(cells, diagonal, "activation / threshold", "spikes per step", charts.GROUP_COLOURS[panel.name(row)]),
@@ -174,7 +174,7 @@ def _thresholds(row: Row, layer: LayerThresholds) -> Panel:
         "why",
         f"{layer.layer}: {100 * layer.clipped:.2g} % of the activations lie above their threshold",
         f"Activations of the ANN, zeros left out ({100 * layer.zeros:.0f} % of all), on a logarithmic count; orange rules are the thresholds "
-        f"({extent}). {row.label}, {panel.context(row)}.",
+        f"({extent}). {panel.context(row)}.",
         f"Histogram of activations with thresholds {extent}; {100 * layer.clipped:.2g} % of the activations lie above.",
         charts.histogram(bins, marks, "activation", "count (log)", charts.GROUP_COLOURS["ANN"], "#E69F00", log=True),
     )
@@ -195,7 +195,7 @@ def _raster(row: Row, trace: Trace) -> Panel:
         size = sizes.get(name) or (int(spikes[:, 1].max()) + 1 if len(spikes) else 1)
         # Bands of equal height: a read-out of ten neurons would vanish beside a layer of a thousand.
         data += [
-            record(population=name, neuron=int(n), step=int(s), y=offset + 0.12 + 0.8 * (n + 0.5) / size) for s, n in spikes
+            record(population=name, neuron=int(n), step=int(s), y=offset + 0.2 + 0.74 * (n + 0.5) / size) for s, n in spikes
         ]
         start = trace.starts.get(name, 0)
         windows.append(record(population=name, first=start - 0.5, last=start + row.n_steps - 0.5, y_low=offset + 0.04, y_high=offset + 0.98))
@@ -207,7 +207,7 @@ def _raster(row: Row, trace: Trace) -> Panel:
         "why",
         f"Sample {trace.sample}: {count:,} spikes, answer {trace.answer}, {verdict}",
         f"A mark a spike; neurons of a population from top to bottom, the grey band is its window of {row.n_steps} steps. "
-        f"{row.label}, {panel.context(row)}.",
+        f"{panel.context(row)}.",
         f"Raster of spikes. " + " ".join(f"{name}: {len(trace.spikes[name])} spikes." for name in names),
         charts.raster(data, windows, names),
     )
@@ -231,18 +231,22 @@ def _potentials(row: Row, trace: Trace, name: str) -> Panel:
     start = trace.starts.get(name, 0)
     m = min(v.shape[1], 10)
     data = [record(series=str(i), step=start + k, v=v[k, i]) for i in range(m) for k in range(len(v))]
+    named: dict[str, tuple[str, str]] = {}
     if relative:
         title = f"{name}: potentials of {m} neurons between resets"
     else:
         winner = int(np.argmax(v[-1]))
         lead = next((k for k in range(len(v)) if np.all(np.argmax(v[k:], axis=1) == winner)), 0)
         title = f"{name}: neuron {winner} leads from step {start + lead} on"
+        named = {str(winner): (charts.GROUP_COLOURS[panel.name(row)], f"{winner} (answer)")} if winner < m else {}
+        if trace.label != winner and trace.label < m:
+            named[str(trace.label)] = ("#009E73", f"{trace.label} (label)")
     return Panel(
         f"potentials-{name}",
         "why",
         title,
         f"Membrane potential after each step of the window{' divided by the threshold (dashed at 1)' if relative else ', no threshold'}; "
-        f"sample {trace.sample}, first {m} neurons. {row.label}, {panel.context(row)}.",
+        f"sample {trace.sample}, first {m} neurons. {panel.context(row)}.",
         f"Line chart of the membrane potential of {m} neurons of {name} over {len(v)} steps.",
         charts.lines(
             data,
@@ -251,6 +255,7 @@ def _potentials(row: Row, trace: Trace, name: str) -> Panel:
             "v / threshold" if relative else "v",
             [record(value=1.0, label="threshold")] if relative else [],
             "neuron",
+            named,
         ),
     )
 

@@ -111,13 +111,15 @@
   });
   window.addEventListener("afterprint", () => each("details[data-was]", (element) => { element.open = element.dataset.was === "true"; }));
 
-  // To take away: always light, on white, 640 wide, whatever the screen shows.
-  const still = (name) => {
+  // To take away: always light, on white, of one width, whatever the screen shows.
+  const still = async (name, act) => {
     const spec = specOf(name);
-    spec.width = 640;
+    if (spec.width === "container") spec.width = 640;
     spec.background = "#FFFFFF";
     spec.config.background = "#FFFFFF";
-    return new vega.View(vega.parse(vegaLite.compile(spec).spec), { renderer: "none" });
+    const aside = document.createElement("div");
+    const result = await vegaEmbed(aside, spec, { renderer: "svg", actions: false, defaultStyle: false });
+    try { return await act(result.view); } finally { result.finalize(); }
   };
   each("button[data-take]", (button) => button.addEventListener("click", async () => {
     const name = button.dataset.of;
@@ -127,9 +129,9 @@
       const fields = Object.keys(rows[0]);
       save(file, csv([fields, ...rows.map((row) => fields.map((field) => row[field]))]), "text/csv");
     } else if (button.dataset.take === "svg") {
-      save(file, await still(name).toSVG(), "image/svg+xml");
+      save(file, await still(name, (view) => view.toSVG()), "image/svg+xml");
     } else {
-      const canvas = await still(name).toCanvas(2);
+      const canvas = await still(name, (view) => view.toCanvas(2));
       canvas.toBlob((blob) => save(file, blob, "image/png"), "image/png");
     }
   }));

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from neuro.activity import Activity, activity
 from neuro.chip import Energy, Figure, load_chip
-from neuro.conventional import DigitalOptions
 from neuro.deploy import deploy
+from neuro.digital import AnnWork, DigitalOptions, MatrixWork
 from neuro.energy import EnergyOptions, EnergyReport, energy
 from neuro.engines import simulate
 from neuro.errors import SpecError
@@ -370,8 +370,6 @@ def test_lemaire_by_hand() -> None:
 
 
 def test_lemaire_of_the_ann_by_hand() -> None:
-    from neuro.conventional import AnnWork, MatrixWork
-
     columns = np.full(20, 7)
     work = AnnWork((MatrixWork("a", 20, 7, columns, columns, np.ones(20), 1.0),), 1, 20, 7)
     reads = 20 * ram(20, 8) + 140 * ram(140, 8) + 7 * ram(7, 8) + 7 * ram(7, 8)
