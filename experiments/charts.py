@@ -79,7 +79,7 @@ CONFIG = {
         "titleFontSize": 12,
         "titleFontWeight": "normal",
         "orient": "top",
-        "offset": 20,
+        "offset": 30,
         "labelLimit": 260,
     },
     "text": {"color": TEXT, "fontSize": 12},
@@ -90,7 +90,7 @@ def steps(curves: Rows, reference: Rows, faint: Rows, labels: Rows, domain: tupl
     """Draw accuracy after every step: lines with bands, the ANN's line across, further runs faint behind.
 
     curves : group, label, step, accuracy, low, high, disagreement, latency_steps; reference : group, accuracy;
-    faint : label, group, step, accuracy; labels : group, step, accuracy (where to write the group's name);
+    faint : run, group, step, accuracy; labels : group, step, accuracy (where to write the group's name);
     domain : of the accuracy axis; right : pixels left free for the names.
     """
     x = alt.X("step:Q", title="time steps", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False, zero=False))
@@ -99,7 +99,7 @@ def steps(curves: Rows, reference: Rows, faint: Rows, labels: Rows, domain: tupl
     dash = _group_dash()
     line = alt.Chart(alt.NamedData("data"))
     behind = [
-        alt.Chart(alt.NamedData("faint")).mark_line(strokeWidth=1, opacity=0.3).encode(x, y, colour, detail="label:N")
+        alt.Chart(alt.NamedData("faint")).mark_line(strokeWidth=1, opacity=0.3).encode(x, y, colour, detail="run:N")
     ]
     layers = [
         line.mark_area(opacity=0.14).encode(x, low, high, colour),
@@ -132,11 +132,13 @@ def steps(curves: Rows, reference: Rows, faint: Rows, labels: Rows, domain: tupl
     )
 
 
-def tradeoff(points: Rows, front: Rows, references: Rows, x: str, x_title: str, unit: str, domain: tuple[float, float]) -> Spec:
+def tradeoff(
+    points: Rows, front: Rows, ring: Rows, references: Rows, x: str, x_title: str, unit: str, domain: tuple[float, float]
+) -> Spec:
     """Draw accuracy against a cost on a logarithmic axis, with intervals both ways and the Pareto front.
 
     points : label, group, x (field ``x``), x_low, x_high, accuracy, low, high, name ("" or what to write beside it);
-    front : x, accuracy in order of x; references : label, group, x, accuracy, name.
+    front : x, accuracy in order of x; ring : the points to ring; references : label, group, x, accuracy, name.
     """
     everything = [*points, *references]
     scale, axis = _log([row.get(name) for row in everything for name in (x, f"{x}_low", f"{x}_high")], unit)
@@ -156,7 +158,7 @@ def tradeoff(points: Rows, front: Rows, references: Rows, x: str, x_title: str, 
     cloud = alt.Chart(alt.NamedData("data"))
     beside = alt.Chart(alt.NamedData("references"))
     crowded = len(points) > 24
-    layers = [
+    layers: list[Any] = [
         alt.Chart(alt.NamedData("front")).mark_line(color=MUTED, strokeWidth=1.5, interpolate="step-after").encode(axis_x, axis_y),
         cloud.mark_rule(opacity=0.12 if crowded else 0.5).encode(axis_x, low, high, color=colour),
         cloud.mark_rule(opacity=0.12 if crowded else 0.5).encode(
@@ -166,11 +168,22 @@ def tradeoff(points: Rows, front: Rows, references: Rows, x: str, x_title: str, 
         cloud.mark_point(filled=True, size=70, opacity=0.75 if crowded else 1).encode(
             axis_x, axis_y, shape, color=colour, tooltip=tooltip
         ),
-        # Names are not colour-coded data: one neutral ink, beside their point.
-        cloud.mark_text(align="right", dx=-8, dy=-9).encode(axis_x, axis_y, text="name:N"),
-        beside.mark_text(align="left", dx=8, dy=-9, color=MUTED).encode(axis_x, axis_y, text="name:N"),
     ]
-    return _spec(alt.layer(*layers), {"data": points, "front": front, "references": references}, 320)
+    layers.append(
+        alt.Chart(alt.NamedData("ring")).mark_point(filled=False, size=220, color=TEXT, strokeWidth=1.5).encode(axis_x, axis_y)
+    )
+    # Names are not colour-coded data: one muted ink, beside their point, written towards the middle of the chart.
+    middle = math.sqrt(math.prod(scale.domain))
+    named = [
+        {x: row[x], "accuracy": row["accuracy"], "name": row["name"], "side": "left" if row[x] < middle else "right"}
+        for row in everything
+        if row["name"]
+    ]
+    label = alt.Chart(alt.NamedData("names"))
+    for side, dx in (("left", 8), ("right", -8)):
+        text = label.mark_text(align=side, dx=dx, dy=-9, color=MUTED).transform_filter(alt.datum.side == side)
+        layers.append(text.encode(axis_x, axis_y, text="name:N"))
+    return _spec(alt.layer(*layers), {"data": points, "front": front, "ring": ring, "references": references, "names": named}, 330)
 
 
 def stacked(parts: Rows, totals: Rows, components: Sequence[str], x_title: str, unit: str) -> Spec:
@@ -179,7 +192,7 @@ def stacked(parts: Rows, totals: Rows, components: Sequence[str], x_title: str, 
     parts : label, component, order, energy_J, low_J, high_J, share; totals : label, energy_J, low_J, high_J.
     """
     order = _labels(parts)
-    y = alt.Y("label:N", sort=order, title=None, axis=alt.Axis(labelLimit=230, ticks=False))
+    y = alt.Y("label:N", sort=order, title=None, axis=None, scale=alt.Scale(paddingInner=0))
     label = _prefixed(unit)
     x = alt.X("energy_J:Q", title=x_title, stack="zero", axis=alt.Axis(labelExpr=label, grid=True, tickCount=5))
     colour = alt.Color(
@@ -198,13 +211,14 @@ def stacked(parts: Rows, totals: Rows, components: Sequence[str], x_title: str, 
     ]
     bars = (
         alt.Chart(alt.NamedData("data"))
-        .mark_bar(size=20, stroke=PAPER, strokeWidth=1)
+        .mark_bar(height=18, yOffset=8, stroke=PAPER, strokeWidth=1)
         .encode(x, y, colour, order=alt.Order("order:Q"), tooltip=tooltip)
     )
     total = alt.Chart(alt.NamedData("totals"))
-    whisker = total.mark_rule(color=TEXT, strokeWidth=1.5).encode(alt.X("low_J:Q"), alt.X2("high_J:Q"), y)
-    ends = [total.mark_tick(color=TEXT, thickness=1.5, size=9).encode(alt.X(f"{end}:Q"), y) for end in ("low_J", "high_J")]
-    return _spec(alt.layer(bars, whisker, *ends), {"data": parts, "totals": totals}, {"step": 34})
+    whisker = total.mark_rule(color=TEXT, strokeWidth=1.5, yOffset=8).encode(alt.X("low_J:Q"), alt.X2("high_J:Q"), y)
+    ends = [total.mark_tick(color=TEXT, thickness=1.5, size=9, yOffset=8).encode(alt.X(f"{end}:Q"), y) for end in ("low_J", "high_J")]
+    layers = [bars, whisker, *ends, _above(total, y)]
+    return _spec(alt.layer(*layers), {"data": parts, "totals": totals}, 92 + 46 * len(order) + 18 * (len(components) // 2))
 
 
 def dots(rows: Rows, field: str, x_title: str, unit: str, log: bool) -> Spec:
@@ -212,7 +226,7 @@ def dots(rows: Rows, field: str, x_title: str, unit: str, log: bool) -> Spec:
 
     rows : label, group, ``field``, low, high, text; bars from zero are left to linear axes, a logarithmic axis has none.
     """
-    y = alt.Y("label:N", sort=_labels(rows), title=None, axis=alt.Axis(labelLimit=230, ticks=False, grid=True))
+    y = alt.Y("label:N", sort=_labels(rows), title=None, axis=None, scale=alt.Scale(paddingInner=0))
     if log:
         scale, axis = _log([row[name] for row in rows for name in (field, "low", "high")], unit)
     else:
@@ -228,11 +242,12 @@ def dots(rows: Rows, field: str, x_title: str, unit: str, log: bool) -> Spec:
         alt.Tooltip("high:Q", format=".3s"),
     ]
     layers = [
-        base.mark_rule(strokeWidth=3, opacity=0.45).encode(alt.X("low:Q", scale=scale), alt.X2("high:Q"), y, color=colour),
-        base.mark_point(filled=True, size=80, opacity=1).encode(x, y, color=colour, tooltip=tooltip),
-        base.mark_text(align="left", dx=8, dy=-8).encode(x, y, text="text:N"),
+        base.mark_rule(color=GRID, strokeWidth=1, yOffset=8).encode(y),
+        base.mark_rule(strokeWidth=3, opacity=0.45, yOffset=8).encode(alt.X("low:Q", scale=scale), alt.X2("high:Q"), y, color=colour),
+        base.mark_point(filled=True, size=80, opacity=1, yOffset=8).encode(x, y, color=colour, tooltip=tooltip),
+        _above(base, y),
     ]
-    return _spec(alt.layer(*layers), {"data": rows}, {"step": 32}, {"right": 60})
+    return _spec(alt.layer(*layers), {"data": rows}, 58 + 38 * len(rows))
 
 
 def break_even(line: Rows, rules: Rows, marks: Rows) -> Spec:
@@ -289,7 +304,8 @@ def bars(
         base.mark_bar().encode(colour, tooltip=tooltip),
         base.mark_text(align="left", dx=4, fontSize=11).encode(text="text:N"),
     )
-    return _spec(drawn, {"data": rows}, {"step": 17, "for": "offset"}, {"right": 44})
+    legend = 36 + 18 * (len(names) // 3) if len(names) > 1 else 0
+    return _spec(drawn, {"data": rows}, 60 + legend + len(order) * (17 * len(names) + 8), {"right": 44})
 
 
 def density(cells: Rows, diagonal: Rows, x_title: str, y_title: str, colour: str) -> Spec:
@@ -423,16 +439,16 @@ def lines(
     pens = [named.get(name, (MUTED, ""))[0] if named else colours[k % len(colours)] for k, name in enumerate(names)]
     legend = None if named else alt.Legend(title=series_title or None, titleOrient="left", columns=6)
     colour = alt.Color("series:N", sort=names, scale=alt.Scale(domain=names, range=pens), legend=legend)
-    strength = [0.35 if named and name not in named else 1.0 for name in names]
-    opacity = alt.Opacity("series:N", scale=alt.Scale(domain=names, range=strength), legend=None)
+    told = alt.FieldOneOfPredicate(field="series", oneOf=list(named or names))
+    opacity = alt.condition(told, alt.value(1.0), alt.value(0.35))
     base = alt.Chart(alt.NamedData("data"))
     layers: list[Any] = [
-        base.mark_line(strokeWidth=1.8).encode(x, y, colour, opacity),
+        base.mark_line(strokeWidth=1.8).encode(x, y, colour, opacity=opacity),
         base.mark_point(filled=True, size=22).encode(
             x,
             y,
             colour,
-            opacity,
+            opacity=opacity,
             tooltip=[alt.Tooltip("series:N", title=series_title), alt.Tooltip("step:Q"), alt.Tooltip(f"{field}:Q", format=".4g")],
         ),
     ]
@@ -472,7 +488,7 @@ def floor_plan(cores: Rows, tiles: Rows, width: int, height: int, side: int, tra
     cores : x_low, x_high, y_low, y_high, x, y, core, populations, neurons, use, traffic; tiles : x_low, x_high, y_low, y_high;
     width, height : of the mesh in tiles; side : cores across a tile.
     """
-    tile = min(max(680 / width, 8), 110)
+    tile = min(max((480 if width <= 12 else 1100) / width, 8), 120)
     x = alt.X("x_low:Q", axis=None, scale=alt.Scale(domain=[0, width], nice=False))
     y = alt.Y("y_low:Q", axis=None, scale=alt.Scale(domain=[0, height], nice=False, reverse=True))
     used = alt.Chart(alt.NamedData("data"))
@@ -506,10 +522,13 @@ def floor_plan(cores: Rows, tiles: Rows, width: int, height: int, side: int, tra
                 tooltip=tooltip,
             )
         )
-    if tile / side >= 48:
-        name = used.mark_text(fontSize=10, baseline="top", dy=3)
+    fitting = [row for row in cores if 5.5 * len(row["populations"]) < 0.8 * tile / side]
+    datasets = {"data": cores, "tiles": tiles}
+    if fitting:
+        datasets["names"] = fitting
+        name = alt.Chart(alt.NamedData("names")).mark_text(fontSize=10, baseline="top", dy=3)
         layers.append(name.encode(alt.X("x:Q"), alt.Y("y_low:Q"), text="populations:N"))
-    spec = _spec(alt.layer(*layers), {"data": cores, "tiles": tiles}, round(tile * height))
+    spec = _spec(alt.layer(*layers), datasets, round(tile * height))
     # Square tiles need a width of their own; a narrow screen shrinks the whole drawing.
     return {**spec, "width": round(tile * width), "autosize": {"type": "pad", "contains": "padding"}}
 
@@ -581,6 +600,12 @@ def _group_colour(legend: bool, names: Sequence[str] = tuple(GROUP_COLOURS)) -> 
     )
 
 
+def _above(chart: alt.Chart, y: alt.Y) -> alt.Chart:
+    """Write the name of a line, and its number, above it: beside it, long names would leave a narrow screen no room to draw."""
+    text = "datum.label + (datum.text ? ':  ' + datum.text : '')"
+    return chart.mark_text(align="left", dy=-11).encode(y, x=alt.value(0), text="said:N").transform_calculate(said=text)
+
+
 def _group_dash() -> alt.StrokeDash:
     return alt.StrokeDash("group:N", scale=alt.Scale(domain=list(DASHES), range=list(DASHES.values())), legend=None)
 
@@ -589,15 +614,11 @@ def _labels(rows: Rows, field: str = "label") -> list[str]:
     return list(dict.fromkeys(row[field] for row in rows))
 
 
-def _spec(
-    chart: alt.LayerChart, datasets: Mapping[str, Rows], height: int | Mapping[str, Any], padding: Mapping[str, int] | None = None
-) -> Spec:
-    """Finish a chart: fill the width of its container, put its rows and the look inside."""
-    chart = chart.properties(width="container", height=height if isinstance(height, int) else alt.Step(**height))
+def _spec(chart: alt.LayerChart, datasets: Mapping[str, Rows], height: int, padding: Mapping[str, int] | None = None) -> Spec:
+    """Finish a chart: fill the width of its container (axes, legend and padding included), put its rows and the look inside."""
+    chart = chart.properties(width="container", height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"))
     chart = chart.properties(padding={"left": 5, "top": 5, "right": 5, "bottom": 5, **(padding or {})})
     spec: Spec = chart.to_dict()
-    # A step a band fixes the height; said here, because Vega-Lite warns about the default that it then drops.
-    spec["autosize"] = {"type": "fit" if isinstance(height, int) else "fit-x", "contains": "padding"}
     spec["config"] = CONFIG
     spec["datasets"] = {name: [dict(row) for row in rows] for name, rows in datasets.items()}
     return spec

@@ -443,7 +443,7 @@ def _toml_lines(table: Mapping[str, Any], prefix: str) -> Iterator[str]:
 
 def _toml_key(key: str) -> str:
     bare = key and all(c.isascii() and (c.isalnum() or c in "-_") for c in key)
-    return key if bare else msgspec.json.encode(key).decode()
+    return key if bare else _toml_value(key)
 
 
 def _toml_value(value: Any) -> str:
@@ -451,4 +451,4 @@ def _toml_value(value: Any) -> str:
         return f"[{', '.join(map(_toml_value, value))}]"
     if isinstance(value, float) and not isinstance(value, bool):
         return repr(value)  # JSON has no inf and nan, TOML has
-    return msgspec.json.encode(value).decode()
+    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")

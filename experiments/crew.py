@@ -270,7 +270,8 @@ class Dask:
 
     def wait(self) -> list[Report]:
         """Return the reports of the finished jobs; the scheduler tries a job whose worker died on another one first."""
-        finished = self._distributed.wait(list(self._running), return_when="FIRST_COMPLETED").done
+        with self.client.as_current():
+            finished = self._distributed.wait(list(self._running), return_when="FIRST_COMPLETED").done
         reports = []
         for future in finished:
             name = self._running.pop(future)

@@ -11,8 +11,9 @@ import numpy as np
 from converters.mlp import MLP
 from neuro.activity import Activity, activity
 from neuro.chip import load_chip
-from neuro.conventional import PRECISIONS, AnnWork, ConventionalOptions, Design, DigitalOptions, ann_work, design
+from neuro.conventional import AnnWork, ConventionalOptions, ann_work
 from neuro.deploy import Deployment
+from neuro.digital import PRECISIONS, Design, DigitalOptions, design
 from neuro.errors import SpecError
 from neuro.network import SpikingNetwork
 from neuro.recording import Recording

@@ -114,9 +114,14 @@ def resolved(experiment: Experiment, data_dir: str = "") -> Experiment:
     def of_file(name: str) -> str:
         return sha256_file(find_file(name, experiment.folder, data_dir))
 
+    def of_chip(deploy: DeploySettings) -> str:
+        if not _is_chip(deploy.chip):
+            return ""  # named among the contradictions
+        return load_chip(chip_path(deploy.chip, experiment.folder)).sha256
+
     data = fill(experiment.data, lambda d: of_file(d.name) if d.name.endswith((".npz", ".csv", ".gz")) else "")
     model = fill(experiment.model, lambda m: of_file(m.file) if m.file else "")
-    deploy = fill(experiment.deploy, lambda d: load_chip(chip_path(d.chip, experiment.folder)).sha256)
+    deploy = fill(experiment.deploy, of_chip)
     if causes:
         raise SpecError(
             problems(f"{experiment.title}: the settings cannot be run together:", list(dict.fromkeys(causes)))
@@ -159,9 +164,13 @@ def contradictions(experiment: Experiment) -> list[str]:
             )
     for deploy in experiment.deploy:
         name = deploy.chip
-        if name not in list_chips() and not name.endswith(".toml"):
+        if not _is_chip(name):
             causes.append(f"deploy.chip: {name!r} is not known{nearest(name, list_chips())}, and no .toml file")
     return list(dict.fromkeys(causes))
+
+
+def _is_chip(name: str) -> bool:
+    return name in list_chips() or name.endswith(".toml")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -373,9 +374,14 @@ def _environment(autoescape: bool = True) -> jinja2.Environment:
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(seconds=units.seconds, quantity=quantity, cell=_markdown_cell)
+    environment.filters.update(seconds=units.seconds, quantity=quantity, cell=_markdown_cell, tight=_tight)
     environment.globals.update(groups=GROUP_NAMES, plain_rows=tables.plain_rows)
     return environment
+
+
+def _tight(text: str) -> str:
+    """Keep a number and its unit, and T and its value, on one line."""
+    return re.sub(r"(?<=\d) (?=%|[fpnµmkMGT]?[JsWBV]\b)|(?<=\bT) (?== )|(?<=T =) (?=\d)", "\N{NO-BREAK SPACE}", text)
 
 
 def _markdown_cell(text: str) -> str:

@@ -3,24 +3,51 @@
 from __future__ import annotations
 
 import json
+import time
+import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+import msgspec
 import numpy as np
 
 from neuro import archive
-from neuro.errors import SpecError, StoreError
+from neuro.errors import SpecError, StoreError, nearest, problems
+from neuro.network import SpikingNetwork
+from neuro.progress import ProgressCallback
 
 from .config import Trial, parse
+from .units import count, percent, percent_range, seconds, si, si_range
 
 if TYPE_CHECKING:
     from converters.mlp import MLP
     from neuro.deploy import Deployment
-    from neuro.network import SpikingNetwork
+    from neuro.recording import Recording
 
     from .datasets import Dataset
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class Saved(Protocol):
+    """What a stage makes: something that can be saved."""
+
+    def save(self, path: Path) -> Path:
+        """Write it to a file."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a stage made, what to say of it (what was done, how it came out), and the same as plain values."""
+
+    value: Saved
+    lines: tuple[tuple[str, str], ...]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+# -- settings ---------------------------------------------------------------------------------------
 
 
 def settings(user: Sequence[str] = (), **given: Any) -> Trial:
@@ -32,14 +59,48 @@ def settings(user: Sequence[str] = (), **given: Any) -> Trial:
     ------
     SpecError : unknown settings (with the nearest known one) or wrong values, all at once; a list of values.
     """
+    from .plan import contradictions
+
     own = [f"{name.replace('_', '.', 1)}={json.dumps(value)}" for name, value in given.items() if value is not None]
     experiment = parse("", name="the settings", overrides=["deploy.reset=construction", *own, *user])
+    causes = contradictions(experiment)
+    if causes:
+        raise SpecError(problems("the settings cannot be used:", causes))
     if len(experiment.trials) != 3:
         raise SpecError("--set: a list of values makes a grid, which is for 'spikeport compare'; give one value to each setting here")
     return experiment.trials[-1]
 
 
-def load_data(name: str, data_dir: Path | None, trial: Trial, progress: Any = None) -> Dataset:
+def apart(user: Sequence[str], table: str, kind: type[S]) -> tuple[S, list[str]]:
+    """Return the settings of one table that experiment files do not have (``load``, ``engine``), and the other ones.
+
+    Raises
+    ------
+    SpecError : unknown settings or wrong values.
+    """
+    mine, others, values = f"{table}.", [], {}
+    for item in user:
+        name, _, text = item.partition("=")
+        if not name.startswith(mine):
+            others.append(item)
+            continue
+        key = name.removeprefix(mine)
+        if key not in kind.__struct_fields__:
+            raise SpecError(f"--set {item}: {key!r} is not a setting of {table}{nearest(key, kind.__struct_fields__)}")
+        try:
+            values[key] = tomllib.loads(f"x = {text}")["x"]
+        except tomllib.TOMLDecodeError:
+            values[key] = text
+    try:
+        return msgspec.convert(values, kind), others
+    except msgspec.ValidationError as error:
+        raise SpecError(f"--set {table}: {error}") from error
+
+
+# -- data and files ---------------------------------------------------------------------------------
+
+
+def load_data(name: str, data_dir: Path | None, trial: Trial, progress: ProgressCallback | None = None) -> Dataset:
     """Return a data set with the split that the settings ask for."""
     from .datasets import load_dataset
 
@@ -53,13 +114,13 @@ def calibration(data: Dataset, trial: Trial) -> np.ndarray:
     return data.x_train[np.sort(chosen)]
 
 
-def fits(mlp: MLP, data: Dataset) -> None:
+def fits(n_in: int, n_out: int, data: Dataset) -> None:
     """Raise SpecError where a network and a data set disagree."""
     causes = []
-    if mlp.n_in != data.n_in:
-        causes.append(f"it takes {mlp.n_in} inputs, a sample has {data.n_in}")
-    if mlp.n_out != data.n_out:
-        causes.append(f"it has {mlp.n_out} outputs, the data {data.n_out}")
+    if n_in != data.n_in:
+        causes.append(f"it takes {n_in} inputs, a sample has {data.n_in}")
+    if n_out != data.n_out:
+        causes.append(f"it has {n_out} outputs, the data {data.n_out}")
     if causes:
         raise SpecError(f"the network does not fit the data set {data.name}: {'; '.join(causes)}")
 
@@ -91,32 +152,235 @@ def kind_of(path: Path, wanted: Sequence[str]) -> str:
     """
     if not path.exists():
         raise StoreError(f"{path}: no such file")
-    header = archive.peek(path)
+    header = archive.peek(path) if path.is_file() else None
     found = None if header is None else header.get("format")
     if found in wanted:
         return str(found)
     known = {kind.format_name: kind for kind in KINDS}
     titles = " or ".join(known[name].title for name in wanted)
     commands = " or ".join(f"'spikeport {known[name].command}'" for name in wanted)
-    what = known[found].title if found in known else "a file that spikeport did not write"
+    what = known[found].title if found in known else "a folder" if path.is_dir() else "a file that spikeport did not write"
     raise StoreError(f"{path}: is {what}, expected {titles}, as {commands} makes it")
 
 
 def load_runnable(path: Path) -> SpikingNetwork | Deployment:
     """Return the spiking network or the deployment of a file."""
     if kind_of(path, ("spikeport.network", "spikeport.deployment")) == "spikeport.network":
-        from neuro.network import SpikingNetwork
-
         return SpikingNetwork.load(path)
     from neuro.deploy import Deployment
 
     return Deployment.load(path)
 
 
+# -- stages -----------------------------------------------------------------------------------------
 
 
-def named(mlp: MLP, data: Dataset) -> MLP:
-    """Return a trained network that knows its classes and the shape of its inputs."""
-    from dataclasses import replace
+def train(
+    dataset: str, hidden: Sequence[int], seed: int, user: Sequence[str], data_dir: Path | None, progress: ProgressCallback
+) -> Made:
+    """Train a network on a data set."""
+    from converters.train import TrainOptions
+    from converters.train import train as fit
 
-    return replace(mlp, classes=data.classes, task=data.task, input_shape=tuple(data.input_shape))
+    from .metrics import accuracy, r2
+
+    trial = settings(user, seeds=[seed], data_name=dataset, model_hidden=list(hidden))
+    data = load_data(dataset, data_dir, trial, progress)
+    options = msgspec.convert({**(trial.train or {}), "seed": trial.seed}, TrainOptions)
+    began = time.perf_counter()
+    mlp = fit((data.n_in, *trial.model.hidden, data.n_out), data.x_train, data.y_train, options, progress=progress)
+    took = time.perf_counter() - began
+    mlp = replace(mlp, classes=data.classes, task=data.task, input_shape=tuple(data.input_shape))
+    facts: dict[str, Any] = {"sizes": list(mlp.sizes), "seconds": took}
+    if data.task == "classification":
+        share = accuracy(data.y_test, mlp.predict(data.x_test))
+        facts["test_accuracy"] = [share.value, share.low, share.high]
+        result = ("test accuracy (95 %)", f"{percent_range(share.value, share.low, share.high, 2)} of {len(data.x_test):,} samples")
+    else:
+        facts["test_r2"] = r2(data.y_test, mlp.forward(data.x_test))
+        result = ("test R2", f"{facts['test_r2']:.4f} on {len(data.x_test):,} samples")
+    return Made(mlp, (described(data), (f"trained {widths(mlp.sizes)}", training(mlp.info["training"], took)), result), facts)
+
+
+def convert(
+    model: Path, dataset: str, method: str, n_steps: int, user: Sequence[str], data_dir: Path | None, progress: ProgressCallback
+) -> Made:
+    """Convert a trained network into a spiking one."""
+    from converters.convert import convert as run
+    from converters.importers import LoadOptions
+    from converters.importers import load as read
+    from converters.verify import verify
+
+    options, user = apart(user, "load", LoadOptions)
+    trial = settings(user, data_name=dataset, convert_method=method, run_n_steps=n_steps)
+    assert trial.convert is not None
+    mlp: MLP = read(model, options=options)
+    data = load_data(dataset, data_dir, trial, progress)
+    fits(mlp.n_in, mlp.n_out, data)
+    samples = calibration(data, trial)
+    grid, v_init = trial.convert.grid or None, trial.convert.v_init
+    network = run(mlp, calibration=samples, method=trial.steps, n_steps=n_steps, grid=grid, v_init=v_init, progress=progress)
+    checked = verify(network, mlp, samples, n_steps)
+    same = percent(checked.agreement) if mlp.task == "classification" else f"R2 {checked.agreement:.4f}"
+    lines = [
+        described(data),
+        (f"converted with {trial.convert.method}", f"{widths(mlp.sizes)}, thresholds from {len(samples):,} training samples"),
+        ("agrees with its source", f"{same} of these samples at T = {n_steps}"),
+    ]
+    layers = [msgspec.to_builtins(layer) for layer in checked.layers]
+    facts = {"sha256": network.sha256, "method": trial.convert.method, "n_steps": n_steps, "agreement": checked.agreement, "layers": layers}
+    for layer in checked.layers:
+        fit = "-" if layer.correlation is None else f"{layer.correlation:.4f}"
+        text = f"{layer.rate:.3f} spikes a step, {percent(layer.silent)} silent, {percent(layer.saturated)} saturated, correlation {fit}"
+        lines.append((f"  {layer.name}", text))
+    return Made(network, tuple(lines), facts)
+
+
+def deploy(network: Path, chip: str, user: Sequence[str]) -> Made:
+    """Put a spiking network on a chip."""
+    kind_of(network, ("spikeport.network",))
+    made = _deployed(SpikingNetwork.load(network), settings(user, deploy_chip=chip))
+    place = made.placement
+    used = {name: highest for name, (_, highest) in place.utilisation().items()}
+    chips = f" on {place.n_chips} chips" if place.n_chips > 1 else ""
+    total = place.cores_per_chip * place.n_chips
+    lines = [(f"deployed on {made.chip.name}", f"{len(place.cores)} of {total} cores{chips}, reset by {made.options.reset}")]
+    lines += [(f"  {name.replace('_', ' ')}", f"{percent(share, 0)} in the fullest core") for name, share in used.items()]
+    lines += [("  note", note) for note in made.report.notes]
+    facts = {"sha256": made.network.sha256, "cores": len(place.cores), "chips": place.n_chips, "fullest_core": used}
+    return Made(made, tuple(lines), facts)
+
+
+def run(
+    network: Path, dataset: str, n_steps: int, engine: str, chip: str, limit: int, seed: int,
+    user: Sequence[str], data_dir: Path | None, progress: ProgressCallback,
+) -> Made:  # fmt: skip
+    """Run a data set's test samples through a spiking network or a deployment."""
+    from neuro.encoding import with_encoder
+    from neuro.engines import EngineOptions, simulate
+    from neuro.readout import READOUTS, EarlyExit, Readout, with_spiking_output
+
+    options, user = apart(user, "engine", EngineOptions)
+    own_encoding = not any(item.startswith("run.encoding") for item in user)
+    trial = settings(
+        user, seeds=[seed], data_name=dataset, data_limit=limit, run_n_steps=n_steps, run_engine=engine, deploy_chip=chip or None
+    )
+    assert trial.run is not None
+    loaded = load_runnable(network)
+    if isinstance(loaded, SpikingNetwork):
+        if READOUTS[trial.run.readout].spikes and not loaded.output.spiking:
+            loaded = with_spiking_output(loaded)
+        if not own_encoding:
+            loaded = with_encoder(loaded, trial.run.encoding)
+        if chip:
+            loaded = _deployed(loaded, trial)
+    elif chip:
+        raise SpecError(f"{network}: is deployed already, on {loaded.chip.name}; leave --chip out, or give the spiking network")
+    net = loaded if isinstance(loaded, SpikingNetwork) else loaded.network
+    data = load_data(dataset, data_dir, trial, progress)
+    fits(net.input_size, net.output.size, data)
+    x = data.x_test[: trial.data.limit or None]
+    early = None
+    if trial.run.exit_threshold:
+        measure: Any = trial.run.exit_measure
+        early = EarlyExit(threshold=trial.run.exit_threshold, measure=measure, min_steps=trial.run.exit_min_steps)
+    recording = simulate(
+        loaded,
+        x,
+        trial.run.n_steps,
+        engine=trial.run.engine,
+        encoding=None if own_encoding else trial.run.encoding,
+        readout=Readout(kind=trial.run.readout, start=trial.run.readout_start),
+        early_exit=early,
+        seed=trial.seed,
+        options=options,
+        progress=progress,
+    )
+    return _ran(recording, loaded, data, trial)
+
+
+def _ran(recording: Recording, ran: SpikingNetwork | Deployment, data: Dataset, trial: Trial) -> Made:
+    from .metrics import accuracy, r2
+
+    n, took = recording.n_samples, recording.info["seconds"]
+    spikes = sum(float(c.mean()) for c in recording.spike_counts.values())
+    operations = sum(float(c.mean()) for c in recording.synaptic_operations.values())
+    lines = [described(data), ("simulated", f"{n:,} samples x {recording.n_steps} steps on {trial.run.engine}  {seconds(took)}")]  # type: ignore[union-attr]
+    facts: dict[str, Any] = {
+        "samples": n,
+        "n_steps": recording.n_steps,
+        "total_steps": recording.total_steps,
+        "spikes": spikes,
+        "synaptic_operations": operations,
+        "seconds": took,
+    }
+    if data.task == "classification":
+        share = accuracy(data.y_test[:n], recording.predictions)
+        facts["accuracy"] = [share.value, share.low, share.high]
+        lines.append(("accuracy (95 %)", percent_range(share.value, share.low, share.high, 2)))
+    else:
+        facts["r2"] = r2(data.y_test[:n], recording.outputs)
+        lines.append(("R2", f"{facts['r2']:.4f}"))
+    lines.append(("an inference", f"{count(spikes)} spikes, {count(operations)} synaptic operations, {recording.total_steps} steps"))
+    if not isinstance(ran, SpikingNetwork):
+        costs, more = _costs(recording, ran)
+        lines += costs
+        facts |= more
+    return Made(recording, tuple(lines), facts)
+
+
+def _costs(recording: Recording, deployment: Deployment) -> tuple[list[tuple[str, str]], dict[str, Any]]:
+    """Return the energy and latency of an inference on the chip, with what is missing."""
+    from neuro.activity import activity
+    from neuro.energy import energy
+    from neuro.latency import latency
+
+    counts = activity(recording, deployment)
+    spent, taken = energy(counts, deployment), latency(counts, deployment)
+    lines = [("energy (low-high)", si_range(spent.total.value, spent.total.low, spent.total.high, "J"))]
+    facts: dict[str, Any] = {"energy_joules": [spent.total.value, spent.total.low, spent.total.high], "latency_seconds": None}
+    if taken.per_inference is not None:
+        lines.append(("latency", si(taken.per_inference.value, "s")))
+        facts["latency_seconds"] = [taken.per_inference.value, taken.per_inference.low, taken.per_inference.high]
+    missing = list(dict.fromkeys((*spent.missing, *taken.missing)))
+    lines += [("  not counted", text) for text in missing]
+    return lines, {**facts, "not_counted": missing}
+
+
+def _deployed(network: SpikingNetwork, trial: Trial) -> Deployment:
+    from neuro.chip import load_chip
+    from neuro.deploy import DeployOptions
+    from neuro.deploy import deploy as put
+
+    assert trial.deploy is not None
+    return put(network, load_chip(trial.deploy.chip), msgspec.convert(trial.deploy.options, DeployOptions))
+
+
+# -- words ------------------------------------------------------------------------------------------
+
+
+def described(data: Dataset) -> tuple[str, str]:
+    """Return name and size of a data set."""
+    name, _, text = data.describe().partition(": ")
+    return name, text
+
+
+def widths(sizes: Sequence[int]) -> str:
+    """Return the widths of a network, input first: 64-128-64-10."""
+    return "-".join(map(str, sizes))
+
+
+def training(facts: dict[str, Any], took: float | None) -> str:
+    """Return how a training went: epoch of the best weights, loss, validation result, time."""
+    history, best = facts.get("history", {}), facts.get("best_epoch", facts.get("epochs", 0))
+
+    def at_best(name: str) -> float | None:
+        values = history.get(name)
+        return values[best - 1] if values and 0 < best <= len(values) else facts.get(name)
+
+    parts = [f"epoch {best} of {facts.get('epochs', best)}"]
+    loss, share, fit = (at_best(name) for name in ("loss", "validation_accuracy", "validation_r2"))
+    parts += [] if loss is None else [f"loss {loss:.3g}"]
+    parts += [] if share is None else [f"validation {percent(share)}"]
+    parts += [] if fit is None else [f"validation R2 {fit:.3f}"]
+    return "  ".join([*parts, *([] if took is None else [seconds(took)])])

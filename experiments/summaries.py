@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Any
 from neuro.chip import GROUPS, Figure, Statement
 from neuro.errors import SpecError, nearest
 
+from .single import training, widths
 from .terminal import wrap
-from .units import count, percent, percent_range, si, si_range, significant, table
+from .units import count, percent, percent_range, seconds, si, si_range, table
 
 if TYPE_CHECKING:
+    from converters.mlp import MLP
     from neuro.chip import Chip
 
-    from .comparison import Comparison, Conventional, Range, Row
+    from .comparison import Comparison, Omission, Range, Row, SeedSummary
+    from .config import Experiment
+    from .plan import Plan
+    from .runner import Summary
 
 TABLES = {
     "datasets": ("experiments.datasets", "DATASETS"),
@@ -76,7 +81,7 @@ def chip_lines(chip: Chip) -> list[str]:
         lines += ["", *(f"{group} " if group else "" for _ in range(bool(group))), *table(("", "", "", ""), rows)[1:]]
         missing = chip.missing(group) if group in GROUPS else ()
         if missing:
-            lines += wrap(f"not published: {', '.join(missing)}", indent="    ")
+            lines += wrap(f"not stated: {', '.join(missing)}", indent="    ")
     lines += ["", "sources"]
     for source, number in sources.items():
         lines += wrap(f"[{number}] {source}")
@@ -100,36 +105,200 @@ def facts(chip: Chip) -> dict[str, Any]:
         path: {name: getattr(figure, name) for name in figure.__dataclass_fields__} for path, figure in chip.figures()
     }
     missing = {group: list(chip.missing(group)) for group in GROUPS}
-    return {"name": chip.name, "title": chip.title, "sha256": chip.sha256, "notes": list(chip.notes), "figures": figures, "missing": missing}
+    about = {"name": chip.name, "title": chip.title, "sha256": chip.sha256, "notes": list(chip.notes)}
+    return {**about, "figures": figures, "missing": missing}
+
+
+def model_lines(mlp: MLP, name: str) -> tuple[list[str], dict[str, Any]]:
+    """Return the layers of a trained network and what becomes of each, as lines and as plain values."""
+    rows, layers = [], []
+    for k, layer in enumerate(mlp.layers):
+        title = layer.name or f"layer {k + 1}"
+        activation = layer.activation if layer.ceiling == float("inf") else f"{layer.activation} up to {layer.ceiling:g}"
+        becomes = f"{layer.n_out} neurons that only integrate: the read-out"
+        if layer.activation != "identity":
+            becomes = f"{layer.n_out} integrate-and-fire neurons"
+            if k == len(mlp.layers) - 1:
+                becomes += ", and a read-out that adds up their spikes"
+        if layer.recurrent is not None:
+            becomes += ", recurrent over the sequence"
+        if layer.skips:
+            becomes += f", skip from {', '.join('the input' if s.source < 0 else f'layer {s.source + 1}' for s in layer.skips)}"
+        rows.append((title, layer.kind, f"{layer.n_in:,} -> {layer.n_out:,}", count(layer.n_parameters), activation, becomes))
+        layers.append(
+            {
+                "name": title,
+                "kind": layer.kind,
+                "n_in": layer.n_in,
+                "n_out": layer.n_out,
+                "parameters": layer.n_parameters,
+                "activation": layer.activation,
+                "becomes": becomes,
+            }
+        )
+    total = sum(layer.n_parameters for layer in mlp.layers)
+    lines = [f"{name}: {'-'.join(map(str, mlp.sizes))}, {mlp.task}, {total:,} parameters", ""]
+    lines += table(("layer", "kind", "shape", "parameters", "activation", "becomes"), rows, right=(3,))
+    return lines, {"sizes": list(mlp.sizes), "task": mlp.task, "classes": list(mlp.classes), "sha256": mlp.sha256, "layers": layers}
+
+
+def plan_lines(plan: Plan, experiment: Experiment) -> tuple[list[str], dict[str, Any]]:
+    """Return the trials of an experiment and what they will take, as lines and as plain values."""
+    varied = _varied([t.settings | {"seed": t.seed} for t in plan.trials])
+    rows = []
+    missing = {t.key for t in plan.missing}
+    for trial in plan.trials:
+        values = trial.settings | {"seed": trial.seed}
+        state = "to run" if trial.key in missing else "there"
+        rows.append((state, GROUPS_SAID[trial.group], *(_said(values.get(name)) for name in varied)))
+    shown = rows if len(rows) <= MOST_ROWS else rows[:MOST_ROWS]
+    lines = [f"{experiment.title}: {len(plan.trials)} trials, {len(plan.trials) - len(plan.missing)} of them there already", ""]
+    lines += table(("", "", *(name.rpartition(".")[2] for name in varied)), shown)
+    if len(shown) < len(rows):
+        lines.append(f"  ... and {len(rows) - len(shown)} more (--json shows all)")
+    made = ", ".join(f"{n} {kind}{'s' if n != 1 else ''}" for kind, n in plan.stages.items())
+    basis = "measured on trials that are there" if plan.measured else "within a factor of three or so"
+    lines += ["", *wrap(f"About {seconds(plan.seconds)} in one process ({basis}), {plan.memory / 1e9:.1f} GB of memory.")]
+    lines += wrap(f"To be made first, each once: {made}.") if made else []
+    facts = {
+        "trials": [{"key": t.key, "missing": t.key in missing, "settings": t.settings | {"seed": t.seed}} for t in plan.trials],
+        "stages": dict(plan.stages),
+        "seconds": plan.seconds,
+        "memory_bytes": plan.memory,
+    }
+    return lines, facts
+
+
+GROUPS_SAID = {"ann": "network (ANN)", "ideal": "spiking, ideal", "chip": "on the chip", "native": "on the chip, native reset"}
+
+
+def _varied(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the settings with more than one value among those that have them."""
+    values: dict[str, set[str]] = {}
+    for one in settings:
+        for name, value in one.items():
+            values.setdefault(name, set()).add(repr(value))
+    return [name for name, found in values.items() if len(found) > 1]
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "-".join(map(str, value))
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+MOST_ROWS = 30
+
+
+def comparison_story(comparison: Comparison, done: Summary) -> list[tuple[str, str]]:
+    """Return what was done on the way to the row the verdict is about: data, training, conversion, chip, simulation."""
+    row = comparison[comparison.headline]
+    ideal = next((r for r in comparison.group("ideal") if r.ann == row.ann and r.n_steps == row.n_steps), row)
+    network = next(n for n in comparison.networks if n.ann == row.ann)
+    lines = [card.title.partition(": ")[::2] for card in comparison.data]
+    if network.training:
+        lines.append((f"trained {widths(network.sizes)}", training(network.training, network.training.get("seconds"))))
+    else:
+        lines.append((f"loaded {widths(network.sizes)}", str(row.settings.get("model.file", ""))))
+    method, samples = row.settings.get("convert.method"), row.settings.get("convert.calibration")
+    clipped = [t.clipped for t in ideal.thresholds]
+    silent = max((r.silent for r in ideal.rates), default=0.0)
+    parts = [f"thresholds from {samples:,} training samples"]
+    parts.append(f"up to {percent(silent)} of a layer silent" if silent else "nothing silent")
+    parts += [f"up to {percent(max(clipped))} of its activations clipped"] if clipped else []
+    lines.append((f"converted with {method}", ", ".join(parts)))
+    use = row.chip_use
+    if use is not None:
+        fullest = {r.name: r.share for r in use.resources if r.per == "core" and r.share is not None}
+        worst = max(fullest, key=lambda name: fullest[name] or 0.0, default="")
+        said = [f"{use.cores} of {use.cores_per_chip * use.chips} cores"]
+        said += [f"{percent(fullest[worst], 0)} of {worst.replace('_', ' ')} in the fullest"] if worst else []
+        said += [f"{use.weight_bits}-bit weights"] if use.weight_bits else []
+        lines.append((f"deployed on {use.chip}", ", ".join(said)))
+    took = row.engine.get("seconds")
+    engine = f"{row.engine.get('engine')}, {row.engine.get('target', row.engine.get('kernel', ''))}".rstrip(", ")
+    lines.append(("simulated", f"{row.n:,} samples x {row.n_steps} steps ({engine})  {seconds(took)}"))
+    new = done.done + done.skipped + done.failed
+    if new or done.present:
+        problems = "".join(f", {n} {word}" for n, word in ((done.skipped, "skipped"), (done.failed, "failed")) if n)
+        lines.append(("trials", f"{new} run in {seconds(done.seconds)}, {done.present} there already{problems}"))
+    return [(str(what), str(text)) for what, text in lines]
+
+
+HEAD = ("", "accuracy (95 %)", "agrees", "spikes", "synops", "energy (low-high)", "latency")
 
 
 def comparison_lines(comparison: Comparison) -> tuple[list[str], dict[str, Any]]:
     """Return the table of a comparison with its verdict and what was not counted, as lines and as plain values."""
-    head = ("", "accuracy (95 %)", "agrees", "spikes", "synops or MACs", "energy (low-high)", "latency")
-    rows = [_row(row) for row in comparison.rows]
-    lines = [*table(head, rows, right=(2, 3, 4)), ""]
-    lines += wrap(comparison.verdict)
-    left_out = [o.what for o in comparison.omissions]
-    if left_out:
-        lines += ["", *wrap(f"Not counted: {'; '.join(left_out)}.")]
+    seeds = max((s.n_seeds for s in comparison.summaries), default=1)
+    rows = [_mean_row(s) for s in comparison.summaries] if seeds > 1 else [_row(row, comparison) for row in comparison.rows]
+    shown = rows if len(rows) <= MOST_ROWS else rows[:MOST_ROWS]
+    lines = [*table(HEAD, shown, right=(2, 3, 4))]
+    if seeds > 1:
+        lines += wrap(f"Means over up to {seeds} seeds; in brackets their 95 % interval.")
+    if len(shown) < len(rows):
+        lines += wrap(f"... and {len(rows) - len(shown)} more on the page (--json prints all).")
+    lines += ["", *wrap(comparison.verdict)]
+    if comparison.omissions:
+        lines += ["", *wrap(f"Not counted: {'; '.join(_omitted(comparison.omissions))}.")]
     for trial in comparison.not_run:
-        lines += wrap(f"{trial.status}: {trial.label}: {trial.reason}")
+        lines += ["", *(line for text in f"{trial.status}: {trial.label}: {trial.reason}".splitlines() for line in wrap(text))]
     facts = {
         "verdict": comparison.verdict,
         "rows": [_row_facts(row) for row in comparison.rows],
-        "not_counted": [{"what": o.what, "why": o.why} for o in comparison.omissions],
+        "not_counted": [{"what": o.what, "why": o.why, "where": o.where} for o in comparison.omissions],
         "not_run": [{"label": n.label, "status": n.status, "reason": n.reason} for n in comparison.not_run],
     }
     return lines, facts
 
 
-def _row(row: Row) -> tuple[str, ...]:
-    accuracy = "-" if row.accuracy is None else percent_range(row.accuracy.value, row.accuracy.low, row.accuracy.high)
+def _omitted(omissions: Sequence[Omission]) -> list[str]:
+    """Return what is in no number, those without a published figure together, the others with their reason."""
+    unpublished = [o.what for o in omissions if "has no published figure" in o.why]
+    others = [f"{o.what} ({_shortened(o, omissions)})" for o in omissions if o.what not in unpublished]
+    together = [f"{', '.join(dict.fromkeys(unpublished))} (no figure is published)"] if unpublished else []
+    return [*together, *dict.fromkeys(others)]
+
+
+def _shortened(omission: Omission, omissions: Sequence[Omission]) -> str:
+    """Return the reason of an omission without the reasons of others that it repeats."""
+    why = omission.why
+    for other in omissions:
+        why = why if other is omission else why.replace(f": {other.why}", "")
+    return why
+
+
+def _row(row: Row, comparison: Comparison) -> tuple[str, ...]:
+    accuracy = "-" if row.r2 is None else f"R2 {row.r2:.4f}"
+    if row.accuracy is not None:
+        accuracy = percent_range(row.accuracy.value, row.accuracy.low, row.accuracy.high)
     agrees = "-" if row.disagreement is None else percent(1 - row.disagreement.value)
-    work = count(row.synaptic_operations) if row.group != "ann" else f"{count(row.macs)} MAC" if row.macs is not None else "-"
-    energy = "-" if row.energy is None else _si(row.energy.total, "J")
-    latency = "-" if row.latency is None else si(row.latency.per_inference.value, "s")
-    return (row.label, accuracy, agrees, count(row.spikes) if row.spikes is not None else "-", work, energy, latency)
+    work = f"{si(row.macs, 'MAC')}" if row.group == "ann" else count(row.synaptic_operations)
+    energy, latency = "-", "-" if row.group == "ann" else f"{row.total_steps} steps"
+    if row.energy is not None:
+        energy = _si(row.energy.total, "J")
+    elif row.group == "ann":
+        # Of the digital designs, the usual rival: 45 nm, 8 bits, nothing skipped.
+        rivals = [c for c in comparison.conventional if c.ann == row.key and c.node_nm == 45 and c.precision == "int8" and not c.sparse]
+        if rivals:
+            least = min(rivals, key=lambda c: c.energy.value)
+            energy = f"{_si(least.energy, 'J')} {least.label.split(',')[0]} int8"
+    if row.latency is not None and row.latency.per_inference is not None:
+        latency = si(row.latency.per_inference.value, "s")
+    return (row.label, accuracy, agrees, count(row.spikes), work, energy, latency)
+
+
+def _mean_row(summary: SeedSummary) -> tuple[str, ...]:
+    accuracy = summary.accuracy
+    return (
+        summary.label,
+        "-" if accuracy is None else percent_range(accuracy.value, accuracy.low, accuracy.high),
+        "-" if summary.disagreement is None else percent(1 - summary.disagreement.value),
+        "-" if summary.spikes is None else count(summary.spikes.value),
+        "-" if summary.synaptic_operations is None else count(summary.synaptic_operations.value),
+        "-" if summary.energy is None else _si(summary.energy, "J"),
+        "-" if summary.latency is None else si(summary.latency.value, "s"),
+    )
 
 
 def _si(value: Range, unit: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import units
 from .comparison import Comparison, Figure, Range, Row, SeedSummary
-from .panels.panel import GROUP_NAMES, Focus, micro, quantity
+from .panels.panel import GROUP_NAMES, Focus, quantity
 from .panels.results import selected
 
 FIGURE_SPACE, POINT_SPACE = "\u2007", "\u2008"
@@ -192,14 +192,13 @@ def _table(name: str, caption: str, comparison: Comparison, lines: Sequence[_Lin
         add(Column("Seeds"), [Cell(str(line.seeds), line.seeds) for line in lines])
     elif len(comparison.seeds) > 1:
         add(Column("Seed"), [Cell(str(line.row.seed), line.row.seed) for line in lines])
-    interval = "95 %" if not several else "95 % over seeds"
-    add(Column("Accuracy", f"% ({interval})", meaning="share of test samples answered right"), _shares([li.accuracy for li in lines]))
+    add(Column("Accuracy", "% (95 %)", meaning="share of test samples answered right"), _shares([li.accuracy for li in lines]))
     add(Column("R²", meaning="coefficient of determination"), [_plain(line.row.r2, 3) for line in lines])
     add(Column("RMSE", "unit of target", meaning="root mean square error"), [_plain(line.row.rmse, 3) for line in lines])
     agree = [None if d is None else Range(1 - d.value, 1 - d.high, 1 - d.low) for d in (line.disagreement for line in lines)]
     add(Column("Agrees", "% with ANN", meaning="share of answers equal to the ANN's"), [_percent(r) for r in agree])
     change = [None if r is None else Range(-r.value, -r.high, -r.low) for r in (line.loss for line in lines)]
-    add(Column("Change", f"points ({interval})", meaning="accuracy minus the ANN's"), [_points(r) for r in change])
+    add(Column("Change", "points (95 %)", meaning="accuracy minus the ANN's"), [_points(r) for r in change])
     energies = [_energy(comparison, line) for line in lines]
     unit, made = _quantities([e for e, _ in energies], "J", [note for _, note in energies], comparison, lines)
     add(Column("Energy", f"{unit} (low-high)", meaning="per inference"), made)

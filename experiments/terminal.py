@@ -35,7 +35,7 @@ class Terminal:
     def say(self, what: str, text: str = "") -> None:
         """Print one line about the work: what was done to what, and how it came out."""
         if not self.quiet and not self.as_json:
-            print(f"{what:<{COLUMN}}{text}".rstrip() if text else what, flush=True)
+            print(f"{f'{what}  ':<{COLUMN}}{text}".rstrip(), flush=True)
 
     def answer(self, lines: Sequence[str], facts: Any) -> None:
         """Print what the command was asked to show: lines for people, or ``facts`` as JSON."""

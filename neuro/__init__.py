@@ -6,6 +6,7 @@ so that the package's attribute is the function.
 
 from .activity import activity
 from .chip import Chip, list_chips, load_chip
+from .conventional import conventional
 from .deploy import Deployment, DeployOptions, deploy
 from .encoding import ENCODINGS
 from .energy import energy
@@ -35,6 +36,7 @@ __all__ = [
     "SpikeportError",
     "SpikingNetwork",
     "activity",
+    "conventional",
     "deploy",
     "energy",
     "latency",

@@ -19,8 +19,8 @@ import numpy as np
 
 from .engines.task import describe
 from .errors import SpecError
-from .network import INPUT, SpikingNetwork
-from .neurobench import NeuroBench, neurobench, window_steps
+from .network import INPUT, SpikingNetwork, fan_out
+from .neurobench import NeuroBench, given_inputs, neurobench, window_steps
 from .recording import Recording
 from .traffic import Cores, Traffic, route
 
@@ -90,6 +90,8 @@ class Activity:
     populations : in order of computation.
     profile : {population: (T,) share of its spikes in each step of its window}.
     traffic, cores : by population and by core; None without a placement.
+    currents : {population: (columns, nonzero)}, (n_in,) stored weights leaving each input value of its constant current and
+        the share of inputs in which that value is not zero; empty unless the inputs were given.
     neurobench : the same counts under NeuroBench's names; None without the network.
     recording : what was counted; None for a scaled activity.
     """
@@ -108,6 +110,7 @@ class Activity:
     profile: Mapping[str, Array]
     traffic: Mapping[str, Traffic] | None = None
     cores: Cores | None = None
+    currents: Mapping[str, tuple[Array, Array]] = field(default_factory=dict)
     neurobench: NeuroBench | None = None
     recording: Recording | None = field(default=None, repr=False)
 
@@ -185,9 +188,7 @@ class Activity:
         """
         steps = self.n_steps if n_steps is None else n_steps
         if rate < 0 or steps < 1:
-            raise SpecError(
-                f"cannot scale to {rate:g} times the spikes and {steps} steps; expected 0 or more and 1 or more"
-            )
+            raise SpecError(f"cannot scale to {rate:g} times the spikes and {steps} steps; expected 0 or more and 1 or more")
         if steps == self.n_steps and rate == 1.0:
             return self
         if steps != self.n_steps and (self.decided_at != self.n_steps).any():
@@ -236,7 +237,8 @@ def activity(recording: Recording, network: Any = None, *, inputs: Array | None 
     ----------
     recording : of ``neuro.simulate``.
     network : SpikingNetwork or Deployment that ran; without it, what needs weights, biases or a placement is left out.
-    inputs : (n_samples, n_in) array that was simulated, for NeuroBench's count of the first layer.
+    inputs : (n_samples, n_in) or (n_samples, n_positions, n_in) array that was simulated: what of the first layer a zero
+        input saves.
 
     Raises
     ------
@@ -250,6 +252,8 @@ def activity(recording: Recording, network: Any = None, *, inputs: Array | None 
             "simulate this one, or give the one that ran (an encoding put in front of a network makes another network)"
         )
     about = recording.info.get("network") or (describe(net) if net is not None else None)
+    if inputs is not None and net is None:
+        raise SpecError("inputs are counted against the weights of the first layer; give the network as well")
     if about is None:
         raise SpecError("the recording says nothing of its network; give the network that ran")
     positions = int(recording.info.get("n_positions", 1))
@@ -262,9 +266,7 @@ def activity(recording: Recording, network: Any = None, *, inputs: Array | None 
     full = positions * (recording.n_steps + extra)
     window = window_steps(recording)
     traffic, cores = route(recording, deployment) if deployment is not None else (None, None)
-    populations = tuple(
-        _population(p, about, recording, net, deployment, positions, window) for p in about["populations"]
-    )
+    populations = tuple(_population(p, about, recording, net, deployment, positions, window) for p in about["populations"])
     return Activity(
         sha256=recording.network_sha256,
         n_inferences=n,
@@ -280,9 +282,17 @@ def activity(recording: Recording, network: Any = None, *, inputs: Array | None 
         profile={name: _share(counts) for name, counts in recording.step_counts.items()},
         traffic=traffic,
         cores=cores,
+        currents={} if net is None or inputs is None else _currents(net, given_inputs(inputs, recording, net)),
         neurobench=None if net is None else neurobench(recording, net, inputs, _weight_bits(deployment)),
         recording=recording,
     )
+
+
+def _currents(net: SpikingNetwork, x: Array) -> dict[str, tuple[Array, Array]]:
+    """Return what zero inputs save of each constant-current layer; x is (n_samples, n_positions, n_in)."""
+    nonzero = np.count_nonzero(x, axis=(0, 1)) / (x.shape[0] * x.shape[1])
+    ports = [j for j in net.projections if j.pre == INPUT and net[j.post].encoder is None]
+    return {j.post: (fan_out(j.weight), nonzero) for j in ports}
 
 
 def _population(
@@ -320,11 +330,7 @@ def _population(
         fired=min(spikes, size * int(window.sum())),
         max_spikes=int(p.get("max_spikes", 1)),
         synaptic_operations={k: _number(recording.synaptic_operations[k]) for k in spiking},
-        synapses={
-            f"{j['pre']}->{name}": (int(j["n_pre"]), int(j["n_post"]), int(j["synapses"]))
-            for j in coming
-            if j["pre"] != INPUT
-        },
+        synapses={f"{j['pre']}->{name}": (int(j["n_pre"]), int(j["n_post"]), int(j["synapses"])) for j in coming if j["pre"] != INPUT},
         input_synapses=sum(int(j["synapses"]) for j in currents),
         input_values=sum(int(j["n_pre"]) for j in currents),
         input_writes=size * positions * n if currents else (spikes if not on_chip else 0),
@@ -345,11 +351,11 @@ def located(activity_: Activity, deployment: Any) -> Activity:
         return activity_
     if activity_.cores is not None or activity_.recording is None:
         if activity_.sha256 != deployment.network.sha256:
-            raise SpecError(
-                "the activity is not of this deployment (the SHA-256 of its network differs); count its own recording"
-            )
+            raise SpecError("the activity is not of this deployment (the SHA-256 of its network differs); count its own recording")
         return activity_
-    return activity(activity_.recording, deployment)
+    found = activity(activity_.recording, deployment)
+    view = activity_.neurobench or found.neurobench
+    return replace(found, currents=activity_.currents, neurobench=view)
 
 
 def _number(counts: Array) -> float:

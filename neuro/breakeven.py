@@ -89,11 +89,13 @@ def break_even(
     activity : of the spiking network.
     deployment : its chip, as in :func:`neuro.energy.energy`.
     work : of the ANN on the same inputs.
-    ann : the ANN's design.
+    ann : the ANN's design; the same design computes the spiking network's constant-current first layer (unless the options
+        give ``host_mac`` or leave it out), so that both sides share node, width and batch size.
     options : of the spiking network's account.
     boundary : ``"dynamic"`` stands beside a conventional design, which has neither static power nor overhead.
     """
     ann, options = ann or DigitalOptions(), _trimmed(options or EnergyOptions(), boundary)
+    options = msgspec.structs.replace(options, host=ann)
     report = energy(activity, deployment, options)
     here: Estimate = getattr(report, boundary)
     there = design(work, ann).total
@@ -197,9 +199,7 @@ def _rate(at: Callable[[float], Estimate], ann: Estimate, measured: float) -> Cr
 
 def _steps(at: Callable[[float], Estimate], ann: Estimate, activity: Activity) -> Crossing:
     if (activity.decided_at != activity.n_steps).any():
-        return Crossing(
-            "steps", None, None, None, "unknown", "the run left early; record it without early exit to vary T"
-        )
+        return Crossing("steps", None, None, None, "unknown", "the run left early; record it without early exit to vary T")
 
     def cross(end: str, budget: float) -> tuple[Verdict, float | None]:
         def excess(n_steps: int) -> float:

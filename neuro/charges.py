@@ -64,9 +64,7 @@ class Ledger:
         names = stated.value if stated is not None else ()
         self.contained = {component for name in names for component in CONTAINED.get(name, (name,))}
 
-    def charge(
-        self, layer: str, component: str, count: float, unit: str, name: str, *, low: float | None = None
-    ) -> None:
+    def charge(self, layer: str, component: str, count: float, unit: str, name: str, *, low: float | None = None) -> None:
         """Charge ``count`` events (over all inferences) at the chip's figure ``name``, or note that it is missing.
 
         ``low`` is another count for the low end.
@@ -197,13 +195,19 @@ def aggregate(ledger: Ledger) -> None:
     )
 
 
-def host_layer(p: PopulationActivity, passes: float, often: str, host: DigitalOptions) -> Iterator[Term]:
+def host_layer(
+    p: PopulationActivity, current: tuple[np.ndarray, np.ndarray] | None, passes: float, often: str, host: DigitalOptions
+) -> Iterator[Term]:
     """Yield the terms of a constant-current layer that a conventional design computes ``passes`` times an inference.
 
-    Costed as the conventional side costs its own layers; inputs are not recorded, so all are taken as nonzero.
+    Costed as the conventional side costs its own layers. ``current``: (columns, nonzero) of ``Activity.currents``; without
+    it every input is taken as nonzero.
     """
-    columns = np.full(max(p.input_values, 1), p.input_synapses / max(p.input_values, 1))
-    matrix = MatrixWork(p.name, p.input_values, p.size, columns, columns, np.ones(len(columns)), passes)
+    if current is None:
+        columns = np.full(max(p.input_values, 1), p.input_synapses / max(p.input_values, 1))
+        current = columns, np.ones(len(columns))
+    columns, nonzero = current
+    matrix = MatrixWork(p.name, p.input_values, p.size, columns, columns, nonzero, passes)
     cost = design(AnnWork((matrix,), 1, passes * p.input_values, passes * p.size), host)
     for name, value in cost.by_component.items():
         s = cost.sources[name]

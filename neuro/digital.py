@@ -255,9 +255,7 @@ def ann_work(mlp: Network, x: Array, batch: int = 1000) -> AnnWork:
         name = getattr(layer, "name", "") or f"layer{key[0] + 1}"
         per_inference = passes[key] / len(x)
         share = counts[key] / passes[key] if passes[key] else np.zeros(weight.shape[1])
-        matrices.append(
-            MatrixWork(name, int(weight.shape[1]), int(weight.shape[0]), *_columns(weight), share, per_inference)
-        )
+        matrices.append(MatrixWork(name, int(weight.shape[1]), int(weight.shape[0]), *_columns(weight), share, per_inference))
         reads += per_inference * weight.shape[1]
         writes += per_inference * weight.shape[0] if key[1] == 0 else 0.0
     return AnnWork(tuple(matrices), len(x), reads, writes)
@@ -312,9 +310,7 @@ def design(work: AnnWork, options: DigitalOptions, chip: Any = None) -> Design:
     ]
     absent = [f"{name}: no figure" for name, figure in wanted if figure is None]
     if absent:
-        raise SpecError(
-            problems(f"{chip.name} cannot be costed in {options.precision} with weights in {options.weights}:", absent)
-        )
+        raise SpecError(problems(f"{chip.name} cannot be costed in {options.precision} with weights in {options.weights}:", absent))
     multiply, accumulate, access, weights, activations = (figure for _, figure in wanted)
     weight_bits = options.weight_bits or width
     activation_bits = options.activation_bits or width

@@ -52,8 +52,7 @@ class EnergyOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     static: bool = True
     overhead: Assumption | None = None
     first_layer: FirstLayer = "once"
-    # The simulated current is computed in floating point, so the host's default is fp32, every product computed.
-    host: DigitalOptions = DigitalOptions(precision="fp32", counting="dense")
+    host: DigitalOptions = DigitalOptions()  # the default design of the ANN, so that both sides share node and width
     host_mac: Assumption | None = None
     bits: int = 8
 
@@ -154,9 +153,7 @@ def energy(activity: Activity, deployment: Any, options: EnergyOptions | None = 
     activity = located(activity, deployment)
     chip = getattr(deployment, "chip", deployment)
     if getattr(chip, "kind", None) != "neuromorphic":
-        raise SpecError(
-            f"{getattr(chip, 'name', chip)!r} is no neuromorphic chip; use view='mac_ac' or 'lemaire' without one"
-        )
+        raise SpecError(f"{getattr(chip, 'name', chip)!r} is no neuromorphic chip; use view='mac_ac' or 'lemaire' without one")
     ledger = Ledger(chip, activity, options.latency.mode)
     if options.figures == "aggregate":
         charges.aggregate(ledger)
@@ -175,15 +172,11 @@ def energy(activity: Activity, deployment: Any, options: EnergyOptions | None = 
             "update, and as active where the neuron fires (an assumption)"
         )
     if options.latency.mode == "pipelined":
-        ledger.notes.append(
-            "pipelined: T steps an inference; needs a chip that resets and loads populations separately"
-        )
+        ledger.notes.append("pipelined: T steps an inference; needs a chip that resets and loads populations separately")
     return report(ledger.terms, ledger.missing, ledger.notes, activity, options)
 
 
-def report(
-    terms: Iterable[Term], missing: Iterable[str], notes: Iterable[str], activity: Activity, options: EnergyOptions
-) -> EnergyReport:
+def report(terms: Iterable[Term], missing: Iterable[str], notes: Iterable[str], activity: Activity, options: EnergyOptions) -> EnergyReport:
     """Return the report of these terms."""
     return EnergyReport(
         terms=tuple(terms),
@@ -218,14 +211,19 @@ def _first_layer(ledger: Ledger, options: EnergyOptions) -> None:
         if options.first_layer == "not_counted":
             ledger.missing.append(declared_out(ledger.activity, p.name))
         elif options.host_mac is None:
-            ledger.terms.extend(charges.host_layer(p, passes, often, options.host))
+            current = ledger.activity.currents.get(p.name)
+            ledger.terms.extend(charges.host_layer(p, current, passes, often, options.host))
+            if current is None and options.host.counting == "zero_skipping":
+                ledger.notes.append(f"{HOST}: every input is taken as nonzero; count the activity with inputs= to skip zeros")
+            if options.host.precision != "fp32":
+                ledger.notes.append(
+                    f"{HOST}: costed in {options.host.precision}, as the ANN beside it; the simulation computes it in float"
+                )
         else:
             a, macs = options.host_mac, p.input_synapses * passes
             formula = f"{macs:g} MAC ({often}) x {a.value:g} J"
             value = a.estimate * macs
-            ledger.terms.append(
-                Term(p.name, HOST, macs, "multiply-accumulates", value, "host_mac", formula, a.source, "assumed")
-            )
+            ledger.terms.append(Term(p.name, HOST, macs, "multiply-accumulates", value, "host_mac", formula, a.source, "assumed"))
 
 
 def _timed(ledger: Ledger, deployment: Any, options: EnergyOptions) -> None:
@@ -243,9 +241,7 @@ def _timed(ledger: Ledger, deployment: Any, options: EnergyOptions) -> None:
             value = Estimate.of(figure) * cores.n_chips * time
             formula = f"{figure.value:g} W x {cores.n_chips} chips x {time.value:g} s"
             source = f"{figure.source}, at {figure.at}"
-            ledger.terms.append(
-                Term(WHOLE_CHIP, STATIC, time.value, "s", value, "power.static_chip", formula, source, figure.trust)
-            )
+            ledger.terms.append(Term(WHOLE_CHIP, STATIC, time.value, "s", value, "power.static_chip", formula, source, figure.trust))
             ledger.missing.extend(f"static: its time leaves out {m}" for m in timing.missing)
     if options.overhead is not None:
         o = options.overhead
@@ -254,9 +250,7 @@ def _timed(ledger: Ledger, deployment: Any, options: EnergyOptions) -> None:
         else:
             formula = f"{o.value:g} W x {time.value:g} s"
             value = o.estimate * time
-            ledger.terms.append(
-                Term(WHOLE_CHIP, OVERHEAD, time.value, "s", value, "overhead", formula, o.source, "assumed")
-            )
+            ledger.terms.append(Term(WHOLE_CHIP, OVERHEAD, time.value, "s", value, "overhead", formula, o.source, "assumed"))
 
 
 def _sums(pairs: Iterable[tuple[str, Estimate]]) -> dict[str, Estimate]:

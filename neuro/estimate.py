@@ -47,9 +47,7 @@ class Estimate:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.low <= self.value <= self.high:
-            raise SpecError(
-                f"estimate {self.value:g} with ends {self.low:g} to {self.high:g}; expected 0 <= low <= value <= high"
-            )
+            raise SpecError(f"estimate {self.value:g} with ends {self.low:g} to {self.high:g}; expected 0 <= low <= value <= high")
 
     @classmethod
     def exact(cls, value: float) -> Estimate:

@@ -106,12 +106,9 @@ def latency(activity: Activity, deployment: Any, options: LatencyOptions | None 
     tick = _tick(chip, options, sources)
     host = _host(chip, activity, options, sources, missing)
     barrier = _barrier(chip, activity, sources, missing, notes) if tick is None else None
-    work = {
-        name: work(chip, activity, times, sources, missing)
-        for name, times in (("single", single), ("pipelined", period))
-    }
+    busy = {name: work(chip, activity, times, sources, missing) for name, times in (("single", single), ("pipelined", period))}
     series: dict[str, Series | None] = {}
-    for name, times in work.items():
+    for name, times in busy.items():
         length = len(single if name == "single" else period)
         if tick is not None:
             series[name] = constant(tick, length)
@@ -125,7 +122,7 @@ def latency(activity: Activity, deployment: Any, options: LatencyOptions | None 
     weights = alive if options.mode == "single" else weight
     chosen = series[options.mode]
     steps = activity.mean(activity.steps(options.mode))
-    bounds = _bounds(work[options.mode], weights, {"barrier": barrier, "host": host, "tick": tick})
+    bounds = _bounds(busy[options.mode], weights, {"barrier": barrier, "host": host, "tick": tick})
     per = None if chosen is None else chosen.weighted(weights)
     whole, flow = series["single"], series["pipelined"]
     mean = p95 = through = None
@@ -165,9 +162,7 @@ def _tick(chip: Any, options: LatencyOptions, sources: dict[str, str]) -> Estima
     return None if figure is None else Estimate.of(figure)
 
 
-def _host(
-    chip: Any, activity: Activity, options: LatencyOptions, sources: dict[str, str], missing: list[str]
-) -> Estimate | None:
+def _host(chip: Any, activity: Activity, options: LatencyOptions, sources: dict[str, str], missing: list[str]) -> Estimate | None:
     if isinstance(options.host_step, Assumption):
         sources["host"] = f"{options.host_step.value:g} s a step ({options.host_step.source}) [assumed]"
         return options.host_step.estimate
@@ -177,16 +172,12 @@ def _host(
     many = activity.cores is not None and activity.cores.n_chips > 1
     figure = chip.time.step_host_chips if many else chip.time.step_host
     if figure is None:
-        raise SpecError(
-            f"{chip.name} states no host-bound step of {'several chips' if many else 'one chip'}; give its time"
-        )
+        raise SpecError(f"{chip.name} states no host-bound step of {'several chips' if many else 'one chip'}; give its time")
     sources["host"] = f"{figure.value:g} s a step at {figure.at} ({figure.source}) [{figure.trust}]"
     return Estimate.of(figure)
 
 
-def _barrier(
-    chip: Any, activity: Activity, sources: dict[str, str], missing: list[str], notes: list[str]
-) -> Estimate | None:
+def _barrier(chip: Any, activity: Activity, sources: dict[str, str], missing: list[str], notes: list[str]) -> Estimate | None:
     points = chip.time.barrier
     if activity.cores is None:
         return None
@@ -198,16 +189,12 @@ def _barrier(
     one = interpolate(points, tiles)
     sources["barrier"] = f"{one.value:g} s for {tiles} tiles ({points[0].time.source}) [{points[0].time.trust}]"
     if all(p.size != tiles for p in points):
-        notes.append(
-            f"barrier of {tiles} tiles: interpolated between published sizes; the ends are those of its neighbours"
-        )
+        notes.append(f"barrier of {tiles} tiles: interpolated between published sizes; the ends are those of its neighbours")
     if activity.cores.n_chips == 1:
         return one
     known = [p for p in chip.time.barrier_chips if p.size >= activity.cores.n_chips]
     if not known:
-        missing.append(
-            f"time.barrier_chips: no figure for {activity.cores.n_chips} chips; the barrier of one chip is used"
-        )
+        missing.append(f"time.barrier_chips: no figure for {activity.cores.n_chips} chips; the barrier of one chip is used")
         return one
     figure = known[0].time
     sources["barrier"] += f"; up to {figure.value:g} s for {known[0].size} chips ({figure.source}) [{figure.trust}]"
@@ -235,10 +222,10 @@ def interpolate(points: Sequence[Any], size: int) -> Estimate:
     return Estimate(value, min(a.time.low, b.time.low), max(a.time.high, b.time.high))
 
 
-def _bounds(work: Series | None, weights: Array, fixed: Mapping[str, Estimate | None]) -> dict[str, Estimate]:
+def _bounds(busy: Series | None, weights: Array, fixed: Mapping[str, Estimate | None]) -> dict[str, Estimate]:
     bounds = {name: e * float(weights.sum()) for name, e in fixed.items() if e is not None}
-    if work is not None:
-        bounds["cores"] = work.weighted(weights)
+    if busy is not None:
+        bounds["cores"] = busy.weighted(weights)
     return bounds
 
 

@@ -48,9 +48,7 @@ class NeuroBench:
     missing: tuple[str, ...] = ()
 
 
-def neurobench(
-    recording: Recording, network: SpikingNetwork, inputs: Array | None = None, bits: int = 32
-) -> NeuroBench:
+def neurobench(recording: Recording, network: SpikingNetwork, inputs: Array | None = None, bits: int = 32) -> NeuroBench:
     """Return NeuroBench's view of a recording.
 
     Parameters
@@ -99,7 +97,7 @@ def neurobench(
             missing.append(f"{j.name}: the operations of the first layer need the inputs (inputs=)")
             macs = macs_once = None
             continue
-        x = _checked(inputs, recording, network)
+        x = given_inputs(inputs, recording, network)
         rows = _nonzero_operations(x, j.weight)
         binary = bool(np.isin(x, (-1, 0, 1)).all())
         every_step = float(rows.sum(axis=1) @ steps) / (n * positions)
@@ -109,9 +107,7 @@ def neurobench(
             macs += every_step
             macs_once += float(rows.sum()) / n
     if macs is None and np.isfinite(acs):
-        missing.append(
-            "effective_acs counts the spiking layers alone; a first layer with inputs in {-1, 0, 1} would be added"
-        )
+        missing.append("effective_acs counts the spiking layers alone; a first layer with inputs in {-1, 0, 1} would be added")
     updates = _membrane_updates(recording, network)
     if updates is None:
         missing.append("membrane_updates: needs the potentials of every spiking population (record=)")
@@ -170,20 +166,15 @@ def footprint(network: SpikingNetwork, bits: int) -> float:
     return numbers * bits / 8
 
 
-def _checked(inputs: Array, recording: Recording, network: SpikingNetwork) -> Array:
+def given_inputs(inputs: Array, recording: Recording, network: SpikingNetwork) -> Array:
+    """Return the inputs as (n_samples, n_positions, n_in), or raise SpecError where they are not those recorded."""
     positions = int(recording.info.get("n_positions", 1))
     x = np.asarray(inputs)
-    expected = (
-        (recording.n_samples, network.input_size)
-        if positions == 1
-        else (recording.n_samples, positions, network.input_size)
-    )
+    expected = (recording.n_samples, network.input_size) if positions == 1 else (recording.n_samples, positions, network.input_size)
     if x.shape != expected and x.size == np.prod(expected):
         x = x.reshape(expected)
     if x.shape != expected:
-        raise SpecError(
-            f"inputs have shape {x.shape}, the recording is of {expected}; give the inputs that were simulated"
-        )
+        raise SpecError(f"inputs have shape {x.shape}, the recording is of {expected}; give the inputs that were simulated")
     return x.reshape(recording.n_samples, positions, network.input_size)
 
 
@@ -226,4 +217,4 @@ def _membrane_updates(recording: Recording, network: SpikingNetwork) -> float | 
     return total
 
 
-__all__ = ["NeuroBench", "connection_sparsity", "footprint", "neurobench", "nonzero_columns", "stored", "window_steps"]
+__all__ = ["NeuroBench", "connection_sparsity", "footprint", "given_inputs", "neurobench", "nonzero_columns", "stored", "window_steps"]

@@ -113,12 +113,11 @@ def step(
 
     The order is that of the module: leak, sum, bounds, fire, reset.
     """
-    v = state.v if p.leak is None else leak(state.v, p.leak)
-    v = v + drive
+    v: Array = (state.v if p.leak is None else leak(state.v, p.leak)) + drive
     if p.overflow == "wrap" and floor is not None and ceiling is not None:
         v = np.mod(v - floor, ceiling - floor + 1) + floor
     elif floor is not None or ceiling is not None:
-        v = np.clip(v, floor, ceiling)
+        v = np.asarray(np.clip(v, floor, ceiling))
     blocked = None
     if state.r is not None:
         blocked = state.r > 0

@@ -95,13 +95,15 @@ class Recording:
             group, _, member = key.partition("/")
             if member:
                 groups[group][member] = value
+        single: dict[str, Any] = {name: arrays.get(name) for name in ARRAYS}
+        several: dict[str, Any] = groups
         return cls(
             network_sha256=header["network_sha256"],
             n_steps=header["n_steps"],
             total_steps=header["total_steps"],
             info=header["info"],
-            **{name: arrays.get(name) for name in ARRAYS},
-            **groups,
+            **single,
+            **several,
         )
 
 

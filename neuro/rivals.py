@@ -188,9 +188,7 @@ class _Rounded:
 
     def __init__(self, network: QuantisedNetwork) -> None:
         self._network = network
-        self.layers: Sequence[Any] = [
-            _RoundedLayer(layer, weight) for layer, weight in zip(network.layers, network.weights, strict=True)
-        ]
+        self.layers: Sequence[Any] = [_RoundedLayer(layer, weight) for layer, weight in zip(network.layers, network.weights, strict=True)]
 
     def activations(self, x: Array) -> list[Array]:
         return self._network.activations(x)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +23,7 @@ class Series:
 
     def at_least(self, bound: Estimate) -> Series:
         """Return the times, none shorter than a bound."""
-        return Series(
-            np.maximum(self.value, bound.value), np.maximum(self.low, bound.low), np.maximum(self.high, bound.high)
-        )
+        return Series(np.maximum(self.value, bound.value), np.maximum(self.low, bound.low), np.maximum(self.high, bound.high))
 
     def plus(self, e: Estimate) -> Series:
         """Return the times, each longer by an estimate."""
@@ -42,41 +39,36 @@ class Series:
         return Series(*(np.cumsum(part)[steps - 1] for part in (self.value, self.low, self.high)))
 
 
-def timeline(activity: Activity, mode: Mode) -> tuple[list[dict[str, float]], Array]:
+def timeline(activity: Activity, mode: Mode) -> tuple[Array, Array]:
     """Return the share of each population's spikes in each step, and how often each step is run an inference.
 
     Shares are of the samples still running, so that a step costs the same whether or not others were decided earlier.
+
+    Returns
+    -------
+    share : (n_steps, n_populations) float array; populations in the order of ``activity.profile``.
+    weight : (n_steps,) float array.
     """
-    steps = activity.n_steps + activity.extra_steps
-    total = activity.n_positions * steps
-    length = total + activity.depth - 1 if mode == "single" else steps
-    ran = total + activity.depth - 1 - (activity.n_steps - activity.decided_at)
+    period = activity.n_steps + activity.extra_steps
+    total = activity.n_positions * period
+    length = total + activity.depth - 1 if mode == "single" else period
     if mode == "single":
-        alive = (ran[None, :] > np.arange(length)[:, None]).mean(axis=1)
-        rows = []
-        for t in range(length):
-            row = {}
-            for p in activity.populations:
-                k = t - p.start
-                if p.name in activity.profile and 0 <= k < total and k % steps < activity.n_steps and alive[t] > 0:
-                    row[p.name] = float(activity.profile[p.name][k % steps]) / activity.n_positions / alive[t]
-            rows.append(row)
-        return rows, alive
-    per_step = activity.mean(activity.steps_pipelined) / length
-    rows = []
-    for t in range(length):
-        row = {}
-        for p in activity.populations:
-            k = (t - p.start) % steps
-            if p.name in activity.profile and k < activity.n_steps:
-                row[p.name] = float(activity.profile[p.name][k]) / per_step
-        rows.append(row)
-    return rows, np.full(length, per_step)
+        ran = length - (activity.n_steps - activity.decided_at)
+        weight = 1.0 - np.cumsum(np.bincount(ran, minlength=length + 1))[:length] / len(ran)
+    else:
+        weight = np.full(length, activity.mean(activity.steps_pipelined) / length)
+    starts = {p.name: p.start for p in activity.populations}
+    share = np.zeros((length, len(activity.profile)))
+    for i, (name, profile) in enumerate(activity.profile.items()):
+        k = np.arange(length) - starts[name]
+        step = k % period
+        inside = (step < activity.n_steps) & (((k >= 0) & (k < total)) if mode == "single" else True)
+        inside &= weight > 0
+        share[inside, i] = profile[step[inside]] / weight[inside]
+    return (share / activity.n_positions if mode == "single" else share), weight
 
 
-def work(
-    chip: Any, activity: Activity, rows: Sequence[Mapping[str, float]], sources: dict[str, str], missing: list[str]
-) -> Series | None:
+def work(chip: Any, activity: Activity, share: Array, sources: dict[str, str], missing: list[str]) -> Series | None:
     """Return the time of the busiest core in each step; None where the chip states no times of events."""
     time, cores = chip.time, activity.cores
     update = _update_time(time)
@@ -113,10 +105,8 @@ def work(
     n = activity.n_inferences
     base = np.array([cores.compartments * e for e in (idle.value, idle.low)])
     most = float((cores.compartments * firing.high).max())
-    extra = Estimate(
-        max(firing.value - idle.value, 0.0), max(firing.low - idle.low, 0.0), max(firing.high - idle.high, 0.0)
-    )
-    names = sorted(cores.spikes)
+    extra = Estimate(max(firing.value - idle.value, 0.0), max(firing.low - idle.low, 0.0), max(firing.high - idle.high, 0.0))
+    names = list(activity.profile)
     # (n_populations, n_cores) seconds an inference that each population's spikes cost each core
     cost = np.zeros((3, len(names), cores.n_cores))
     for i, name in enumerate(names):
@@ -128,7 +118,6 @@ def work(
             for table, figure in events.values():
                 if figure is not None:
                     cost[k, i] += table[name] * getattr(figure, end) / n
-    share = np.array([[row.get(name, 0.0) for name in names] for row in rows])
     value = (base[0] + share @ cost[0]).max(axis=1)
     low = (base[1] + share @ cost[1]).max(axis=1)
     high = most + share @ cost[2].max(axis=1) + _path(time, cores)

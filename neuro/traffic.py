@@ -128,9 +128,7 @@ def route(recording: Recording, deployment: Any) -> tuple[dict[str, Traffic], Co
                     synapses = _synapses_to(j.weight, part.first, part.last)
                     ops[j.pre][core] += float(counts[j.pre] @ synapses) * delivered
                     arriving[j.pre][core] += float(counts[j.pre] @ (synapses > 0)) * delivered
-    compartments = [
-        sum(p.size * placement.compartments.get(p.population, 1) for p in core.parts) for core in placement.cores
-    ]
+    compartments = [sum(p.size * placement.compartments.get(p.population, 1) for p in core.parts) for core in placement.cores]
     cores = Cores(
         chip=np.array([c.chip for c in placement.cores], dtype=np.int64),
         tile=np.array([c.tile for c in placement.cores], dtype=np.int64),

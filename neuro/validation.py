@@ -59,9 +59,7 @@ def assumed(network: SpikingNetwork, rate: float, n_steps: int) -> Recording:
     SpecError : a rate outside 0 to 1, n_steps < 1.
     """
     if not 0 <= rate <= 1 or n_steps < 1:
-        raise SpecError(
-            f"cannot assume {rate:g} spikes a neuron and step for {n_steps} steps; expected 0 to 1, and 1 or more"
-        )
+        raise SpecError(f"cannot assume {rate:g} spikes a neuron and step for {n_steps} steps; expected 0 to 1, and 1 or more")
     sizes = {p.name: p.size for p in network.populations if p.spiking}
     each = n_steps * rate
     return Recording(
@@ -75,9 +73,7 @@ def assumed(network: SpikingNetwork, rate: float, n_steps: int) -> Recording:
         spike_counts={name: np.array([size * each]) for name, size in sizes.items()},
         step_counts={name: np.full(n_steps, size * rate) for name, size in sizes.items()},
         neuron_counts={name: np.full(size, each) for name, size in sizes.items()},
-        synaptic_operations={
-            j.name: np.array([float(fan_out(j.weight).sum()) * each]) for j in network.projections if j.pre != INPUT
-        },
+        synaptic_operations={j.name: np.array([float(fan_out(j.weight).sum()) * each]) for j in network.projections if j.pre != INPUT},
         decided_at=np.array([n_steps]),
         info={"network": describe(network), "n_positions": 1, "assumed_rate": rate},
     )
@@ -98,17 +94,10 @@ def keyword_spotting(deployment: Any, rates: Sequence[float], n_steps: int = STE
     """
     low, middle, high = sorted(rates)
     boot, awake = _reading("boot"), _reading("awake")
-    power = Assumption(
-        value=awake.idle - boot.idle, source=f"awake idle {awake.idle:g} W - boot idle {boot.idle:g} W: {awake.source}"
-    )
-    host = Assumption(
-        value=boot.seconds / n_steps, source=f"{boot.seconds:g} s an inference / {n_steps} steps: {boot.source}"
-    )
+    power = Assumption(value=awake.idle - boot.idle, source=f"awake idle {awake.idle:g} W - boot idle {boot.idle:g} W: {awake.source}")
+    host = Assumption(value=boot.seconds / n_steps, source=f"{boot.seconds:g} s an inference / {n_steps} steps: {boot.source}")
     options = EnergyOptions(latency=LatencyOptions(mode="pipelined", host_step=host), static=False, overhead=power)
-    reports = [
-        energy(activity(assumed(deployment.network, r, n_steps), deployment), deployment, options)
-        for r in (low, middle, high)
-    ]
+    reports = [energy(activity(assumed(deployment.network, r, n_steps), deployment), deployment, options) for r in (low, middle, high)]
     events = [r.chip_only for r in reports]
     chip_only = Estimate(events[1].value, events[0].low, events[2].high)
     platform = reports[1].overhead

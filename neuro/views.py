@@ -44,9 +44,7 @@ def mac_ac(activity: Activity, options: EnergyOptions) -> EnergyReport:
             n = p.input_synapses * passes
             formula = f"{n:g} MAC ({often}) x {mac.value:g} J"
             terms.append(_term(p, HOST, n, "multiply-accumulates", mac * n, formula, CONVENTION))
-    missing.append(
-        "memory, addressing, neuron updates, routing, synchronisation, static power: the convention has none"
-    )
+    missing.append("memory, addressing, neuron updates, routing, synchronisation, static power: the convention has none")
     return report(terms, missing, (), activity, options)
 
 
@@ -97,11 +95,7 @@ def lemaire(activity: Activity, options: EnergyOptions) -> EnergyReport:
 
 def lemaire_ann(work: AnnWork, bits: int = 8) -> Estimate:
     """Return the energy of the ANN in the same model [J]: every product, weights and inputs read from memory."""
-    total = [
-        cost * count
-        for m in work.matrices
-        for _, count, cost, _ in formal_layer(m.n_in, m.n_out, m.weights, m.passes, bits)
-    ]
+    total = [cost * count for m in work.matrices for _, count, cost, _ in formal_layer(m.n_in, m.n_out, m.weights, m.passes, bits)]
     return Estimate.total(Estimate.exact(e) for e in total)
 
 

@@ -11,7 +11,7 @@ from neuro.chip import Chip, Figure, load_chip
 from neuro.encoding import with_encoder
 from neuro.floorplan import Placement
 from neuro.network import Population, Projection, SpikingNetwork
-from neuro.placement import place
+from neuro.placement import PlacementOptions, place
 from neuro.validation import assumed
 
 KWS = (390, 256, 256, 29)
@@ -30,12 +30,10 @@ def placed(network: SpikingNetwork, chip: str | Chip = "loihi1", compartments: i
     """Place a network of integers as it stands."""
     chip = load_chip(chip) if isinstance(chip, str) else chip
     each = {p.name: 0 if p.encoder else (compartments if p.reset == "subtract" else 1) for p in network.populations}
-    return Placed(network, chip, place(network, chip, each))
+    return Placed(network, chip, place(network, chip, each, PlacementOptions(order="in_order")))
 
 
-def dense(
-    sizes: tuple[int, ...], *, encoder: str | None = None, bias: bool = True, fires: bool = False, seed: int = 0
-) -> SpikingNetwork:
+def dense(sizes: tuple[int, ...], *, encoder: str | None = None, bias: bool = True, fires: bool = False, seed: int = 0) -> SpikingNetwork:
     """A fully connected network of integers with these widths, input first; ``fires``: so does its output."""
     rng = np.random.default_rng(seed)
     populations, projections, pre = [], [], "input"
@@ -114,6 +112,4 @@ def with_figures(chip: Chip, group: str, **changes: Figure | None) -> Chip:
 
 def figure(value: float, unit: str = "J", low: float | None = None, high: float | None = None) -> Figure:
     """A figure of a test."""
-    return Figure(
-        value, unit, "a test", "unstated", "derived", value if low is None else low, value if high is None else high
-    )
+    return Figure(value, unit, "a test", "unstated", "derived", value if low is None else low, value if high is None else high)

@@ -18,6 +18,7 @@ from neuro.network import SpikingNetwork
 
 from .from_npz import from_npz
 from .from_onnx import from_onnx
+from .from_torch import from_torch
 from .options import LoadOptions
 
 
@@ -43,10 +44,16 @@ class Importer:
 
 
 IMPORTERS: dict[str, Importer] = {
-    "npz": Importer(
-        "npz", from_npz, (".npz",), ("builtins.dict",), "", "saved networks, and arrays W0, b0, W1, b1, ..."
-    ),
+    "npz": Importer("npz", from_npz, (".npz",), ("builtins.dict",), "", "saved networks, and arrays W0, b0, W1, b1, ..."),
     "onnx": Importer("onnx", from_onnx, (".onnx",), ("onnx.onnx_ml_pb2.ModelProto",), "onnx", "ONNX models"),
+    "torch": Importer(
+        "torch",
+        from_torch,
+        (".pt2", ".pt", ".pth"),
+        ("torch.nn.modules.module.Module", "torch.export.exported_program.ExportedProgram"),
+        "torch",
+        "PyTorch modules, exported programs, state_dict files",
+    ),
 }
 
 
@@ -68,8 +75,7 @@ def load(source: Any, *, options: LoadOptions = LoadOptions(), samples: Any = No
     loaded = load_any(source, options=options, samples=samples)
     if isinstance(loaded, SpikingNetwork):
         raise UnsupportedModelError(
-            f"{_label(source)}: a spiking network already, there is nothing to convert; "
-            "read it with converters.importers.load_network"
+            f"{_label(source)}: a spiking network already, there is nothing to convert; read it with converters.importers.load_network"
         )
     return loaded
 
@@ -108,8 +114,7 @@ def importer_of(source: Any) -> Importer:
         if any(name in importer.types for name in classes):
             return importer
     raise UnsupportedModelError(
-        f"no importer for an object of type {classes[0]}; known are "
-        + ", ".join(f"{i.name} ({i.summary})" for i in IMPORTERS.values())
+        f"no importer for an object of type {classes[0]}; known are " + ", ".join(f"{i.name} ({i.summary})" for i in IMPORTERS.values())
     )
 
 

@@ -33,8 +33,7 @@ class Budget:
         """Take ``count`` weights, or raise TooLarge."""
         if count > self.left:
             raise TooLarge(
-                f"unrolled it holds {count:,} weights, {self.left:,} are left of max_synapses; raise max_synapses if "
-                "memory allows"
+                f"unrolled it holds {count:,} weights, {self.left:,} are left of max_synapses; raise max_synapses if memory allows"
             )
         self.left -= count
 
@@ -93,7 +92,7 @@ def scaled(value: Affine, factor: Array, shift: Array) -> Affine:
 def added(a: Affine, b: Affine, sign: int = 1) -> Affine:
     """Return a + b, or a - b for sign -1; shapes must agree."""
     if sign < 0:
-        b = scaled(b, np.float64(-1), np.float64(0))
+        b = scaled(b, -np.ones(()), np.zeros(()))
     terms = dict(a.terms)
     for s, m in b.terms.items():
         if s not in terms:
@@ -172,9 +171,7 @@ class Windows:
         if any(len(part) != axes for part in (self.kernel, self.stride, self.padding, self.dilation)):
             raise ValueError(f"has {len(self.kernel)} spatial axes, its input {tuple(spatial)} has {axes}")
         if min((*self.kernel, *self.stride, *self.dilation)) < 1 or min(min(p) for p in self.padding) < 0:
-            raise ValueError(
-                f"kernel {self.kernel}, stride {self.stride}, padding {self.padding}, dilation {self.dilation}"
-            )
+            raise ValueError(f"kernel {self.kernel}, stride {self.stride}, padding {self.padding}, dilation {self.dilation}")
         sizes = tuple(
             (n + lo + hi - d * (k - 1) - 1) // s + 1
             for n, k, s, (lo, hi), d in zip(spatial, self.kernel, self.stride, self.padding, self.dilation, strict=True)
@@ -281,9 +278,7 @@ def average_pool(
     return _channels_last(matrix, n, s_in, n, s_out), (*out, n), np.tile(np.arange(n), s_out)
 
 
-def adaptive_pool(
-    shape: tuple[int, ...], out: tuple[int, ...], budget: Budget
-) -> tuple[sp.csr_array, tuple[int, ...], Array]:
+def adaptive_pool(shape: tuple[int, ...], out: tuple[int, ...], budget: Budget) -> tuple[sp.csr_array, tuple[int, ...], Array]:
     """Return (matrix, output shape, channel of each output): bin i of m covers floor(i n / m) to ceil((i + 1) n / m)."""
     spatial = shape[1:]
     if len(out) != len(spatial) or min(out, default=0) < 1 or any(m > n for m, n in zip(out, spatial, strict=True)):

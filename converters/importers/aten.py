@@ -115,7 +115,7 @@ class Arguments:
 class _State:
     tensors: Mapping[str, Array]
     batch: int | None
-    known: dict[str, Any] = field(default_factory=dict)
+    known: dict[str, Any] = field(default_factory=dict)  # views of constants, and BATCH
     used: set[str] = field(default_factory=set)
 
     def constant(self, value: Any) -> Any:
@@ -156,9 +156,7 @@ def translate(program: Program) -> g.Graph:
     unread = [n for n in unread if not n.endswith("num_batches_tracked")]  # a counter of training
     if unread and not any(isinstance(n.op, g.Unsupported) for n in nodes):
         problems.append(f"weights that no node reads: {', '.join(unread[:10])}")
-    return g.Graph(
-        tuple(nodes), program.input, program.input_shape, program.output, problems=tuple(problems), info={"importer": "torch"}
-    )
+    return g.Graph(tuple(nodes), program.input, program.input_shape, program.output, problems=tuple(problems), info={"importer": "torch"})
 
 
 def run(program: Program, x: Array) -> dict[str, Array]:
@@ -188,17 +186,16 @@ def run(program: Program, x: Array) -> dict[str, Array]:
 
 
 def _evaluate(torch: Any, call: Call, values: Mapping[str, Any]) -> Any:
-    if call.target == "getitem":
-        return _resolve(call.arguments["a"], values)[call.arguments["b"]]
     _, operator, overload = call.target.split(".")
-    if operator not in HANDLERS and operator not in FOLDED:
+    if operator not in HANDLERS and operator not in FOLDED and operator != "sym_size":
         raise ValueError(f"{call.target} is not run")
     function = getattr(getattr(torch.ops.aten, operator), overload)
-    given = {name: _resolve(value, values) for name, value in call.arguments.items()}
-    if "dtype" in given and given["dtype"] is not None:
+    given = {name: _resolve(value, values) for name, value in call.arguments.items() if name not in PLACEMENT}
+    if given.get("dtype") is not None:
         given["dtype"] = torch.float64 if call.arguments["dtype"] == "float64" else torch.float32
     positional = [given.pop(a.name) for a in function._schema.arguments if not a.kwarg_only and a.name in given]
-    return function(*positional, **given)
+    result = function(*positional, **given)
+    return result[0] if isinstance(result, tuple) else result
 
 
 def _resolve(value: Any, values: Mapping[str, Any]) -> Any:
@@ -417,6 +414,10 @@ def _permute(a: Arguments) -> Translated:
     return g.Transpose(tuple(d % rank - 1 for d in dims[1:])), [a.tensor("self")]
 
 
+def _transpose(a: Arguments) -> Translated:
+    return g.Exchange(*_within((a.get("dim0"), a.get("dim1")))), [a.tensor("self")]
+
+
 def _elementwise(a: Arguments) -> Translated:
     """add, sub, mul, div of two tensors (sums only), or of a tensor and a constant."""
     kind = a.call.operator.rstrip("_")
@@ -454,7 +455,7 @@ def _dropout(a: Arguments) -> Translated:
 
 
 def _copy(a: Arguments) -> Translated:
-    for name in ("memory_format", "non_blocking", "copy", "layout", "device", "pin_memory"):
+    for name in (*PLACEMENT, "non_blocking", "copy"):
         a.get(name)
     if a.get("dtype") not in (None, "float32", "float64"):
         raise ValueError("casts activations to another type than float32 or float64")
@@ -535,12 +536,14 @@ HANDLERS: dict[str, Handler] = {
     "sub_": _elementwise,
     "threshold": _threshold,
     "to": _copy,
+    "transpose": _transpose,
     "unsqueeze": _unsqueeze,
     "view": _view,
 }
 FOLDED = {"t", "permute", "transpose", "view", "reshape", "_unsafe_view", "unsqueeze", "detach", "alias", "clone",
           "contiguous", "lift_fresh_copy"}  # fmt: skip
-VIEWS = {"view", "reshape", "_unsafe_view", "flatten", "squeeze", "unsqueeze", "permute", "detach", "alias",
+VIEWS = {"view", "reshape", "_unsafe_view", "flatten", "squeeze", "unsqueeze", "permute", "transpose", "detach", "alias",
          "contiguous", "to", "dropout", "feature_dropout", "alpha_dropout"}  # fmt: skip
+PLACEMENT = ("memory_format", "layout", "device", "pin_memory")  # where and how a tensor lies, not its values
 ASSERTIONS = {"_assert_tensor_metadata", "_assert_scalar", "_assert_async", "sym_constrain_range_for_size",
               "sym_constrain_range"}  # fmt: skip

@@ -18,9 +18,7 @@ N_SAMPLES = 16
 Runner = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
-def against_source(
-    mlp: MLP, run: Runner, tensors: Sequence[str], judge: str, shape: tuple[int, ...], samples: Any = None
-) -> MLP:
+def against_source(mlp: MLP, run: Runner, tensors: Sequence[str], judge: str, shape: tuple[int, ...], samples: Any = None) -> MLP:
     """Compare every layer with the source's tensor of that name; return the network with the result in its info.
 
     Parameters
@@ -58,6 +56,11 @@ def against_stored(mlp: MLP, x: np.ndarray, y: np.ndarray) -> MLP:
     return _judged(mlp, {"output": difference(outputs, y)}, "stored outputs", len(x))
 
 
+def unjudged(mlp: MLP, reason: str) -> MLP:
+    """Return the network with a note of why nothing could compare it with its source."""
+    return replace(mlp, info={**mlp.info, "verification": {"judge": reason, "samples": 0, "largest_difference": {}}})
+
+
 def random_inputs(n_in: int, n_samples: int = N_SAMPLES) -> np.ndarray:
     """Return seeded inputs: half of them in [0, 1], half normal."""
     rng = np.random.default_rng(20_011)
@@ -76,11 +79,7 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 
 def _judged(mlp: MLP, differences: dict[str, float], judge: str, n_samples: int) -> MLP:
-    causes = [
-        f"layer {name}: differs by {d:.2g} of its largest value"
-        for name, d in differences.items()
-        if not d <= TOLERANCE
-    ]
+    causes = [f"layer {name}: differs by {d:.2g} of its largest value" for name, d in differences.items() if not d <= TOLERANCE]
     if causes:
         raise VerificationError(
             problems(

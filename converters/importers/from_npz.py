@@ -30,9 +30,7 @@ NAME = re.compile(r"([Wb])(\d{1,4})")
 CHECKS = ("check_x", "check_y")
 
 
-def from_npz(
-    source: str | os.PathLike[str] | Mapping[str, np.ndarray], options: LoadOptions, samples: Any = None
-) -> MLP:
+def from_npz(source: str | os.PathLike[str] | Mapping[str, np.ndarray], options: LoadOptions, samples: Any = None) -> MLP:
     """Return the network of an ``.npz`` file or of a mapping of arrays.
 
     A file written by ``MLP.save`` is read as it is. Any other must hold W0, b0, W1, b1, ...: weight matrices
@@ -88,7 +86,10 @@ def _read(file: Path, entries: Any) -> dict[str, np.ndarray]:
 
 
 def _from_arrays(where: str, arrays: dict[str, np.ndarray], options: LoadOptions, samples: Any) -> MLP:
-    causes, weights, biases, notes = [], {}, {}, {}
+    causes: list[str] = []
+    weights: dict[int, np.ndarray] = {}
+    biases: dict[int, np.ndarray] = {}
+    notes: dict[str, Any] = {}
     for name, array in sorted(arrays.items()):
         match = NAME.fullmatch(name)
         if name in CHECKS:
@@ -112,9 +113,7 @@ def _from_arrays(where: str, arrays: dict[str, np.ndarray], options: LoadOptions
     n_layers = max([*weights, *biases], default=-1) + 1
     if not causes:
         causes += [f"W{i}: missing" for i in range(n_layers) if i not in weights]
-        causes += [
-            f"b{i}: missing, though other layers have a bias" for i in range(n_layers) if biases and i not in biases
-        ]
+        causes += [f"b{i}: missing, though other layers have a bias" for i in range(n_layers) if biases and i not in biases]
     if not n_layers and not causes:
         causes.append("no W0: the file holds no weights")
     if causes:

@@ -79,9 +79,7 @@ def from_onnx(source: str | os.PathLike[str] | Any, options: LoadOptions, sample
 def _parse(onnx: Any, file: Path, options: LoadOptions) -> Any:
     size = file.stat().st_size
     if size > min(options.max_bytes, (1 << 31) - 1):
-        raise UnsupportedModelError(
-            f"{file}: {size / MEGABYTE:,.0f} MB, an ONNX file is at most 2,047 MB and max_bytes"
-        )
+        raise UnsupportedModelError(f"{file}: {size / MEGABYTE:,.0f} MB, an ONNX file is at most 2,047 MB and max_bytes")
     if size == 0:
         raise UnsupportedModelError(f"{file}: empty, not an ONNX model")
     model = onnx.ModelProto()

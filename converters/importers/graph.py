@@ -137,8 +137,16 @@ class Transpose:
 
 
 @dataclass(frozen=True)
+class Exchange:
+    """Exchanges two axes of one sample, which may count from the end."""
+
+    first: int
+    second: int
+
+
+@dataclass(frozen=True)
 class Pad:
-    """Zeros around a sample: (before, after) of each axis."""
+    """Zeros around a sample: (before, after) of each of the last axes."""
 
     pads: tuple[tuple[int, int], ...]
 
@@ -176,7 +184,7 @@ class Unsupported:
 
 Op = (
     Linear | Conv | AveragePool | SumPool | AdaptivePool | Mean | Scale | Relu | Reshape | Flatten | Squeeze | Unsqueeze
-    | Transpose | Pad | Add | Concatenate | Identity | Softmax | Unsupported
+    | Transpose | Exchange | Pad | Add | Concatenate | Identity | Softmax | Unsupported
 )  # fmt: skip
 
 
@@ -214,9 +222,7 @@ class Graph:
     info: Mapping[str, Any] = field(default_factory=dict)
 
 
-def batch_norm(
-    gamma: Array | None, beta: Array | None, mean: Array, variance: Array, epsilon: float, axis: int = 0
-) -> Scale:
+def batch_norm(gamma: Array | None, beta: Array | None, mean: Array, variance: Array, epsilon: float, axis: int = 0) -> Scale:
     """Return y = gamma (x - mean) / sqrt(variance + epsilon) + beta as one scale and shift per channel.
 
     Source: Ioffe and Szegedy 2015, arXiv:1502.03167, Algorithm 2.
@@ -230,16 +236,16 @@ def batch_norm(
 def scale_by(kind: str, value: Array, constant_first: bool) -> Scale:
     """Return x + c, x - c, c - x, x c or x / c as a Scale."""
     if kind in ("add", "sum"):
-        return Scale(np.float64(1), value)
+        return Scale(np.ones(()), value)
     if kind == "sub":
-        return Scale(np.float64(-1), value) if constant_first else Scale(np.float64(1), -value)
+        return Scale(-np.ones(()), value) if constant_first else Scale(np.ones(()), -value)
     if kind == "mul":
-        return Scale(value, np.float64(0))
+        return Scale(value, np.zeros(()))
     if constant_first:
         raise ValueError("divides by an activation")
     if (value == 0).any():
         raise ValueError("divides by zero")
-    return Scale(1 / value, np.float64(0))
+    return Scale(1 / value, np.zeros(()))
 
 
 # What to use instead, by the name that any of the formats gives the operation.

@@ -90,9 +90,7 @@ def lower(graph: g.Graph, where: str, options: LoadOptions) -> Lowered:
         causes.append(f"no node gives the output {graph.output!r}")
     if causes or result is None:
         count = f"{len(causes)} thing{'s' * (len(causes) > 1)}"
-        raise UnsupportedModelError(
-            problems(f"{where} has {count} with no spiking counterpart:", causes, "Nothing was loaded.")
-        )
+        raise UnsupportedModelError(problems(f"{where} has {count} with no spiking counterpart:", causes, "Nothing was loaded."))
     state.finish(result, ends)
     return _pruned(state, graph)
 
@@ -215,18 +213,18 @@ def _affine(op: Any, node: g.Node, inputs: Sequence[Affine], budget: Budget) -> 
         case g.Reshape() | g.Flatten() | g.Squeeze() | g.Unsqueeze():
             shape = _new_shape(op, value.shape)
             return replace(value, shape=shape)
-        case g.Transpose():
-            if sorted(op.axes) != list(range(len(value.shape))):
-                raise ValueError(f"axes {op.axes} do not permute the shape {value.shape}")
-            index = np.arange(value.size).reshape(value.shape).transpose(op.axes)
+        case g.Transpose() | g.Exchange():
+            axes = _permutation(op, value.shape)
+            index = np.arange(value.size).reshape(value.shape).transpose(axes)
             if sum(n > 1 for n in value.shape) < 2:
                 return replace(value, shape=index.shape)
             return selected(value, index.reshape(-1), index.shape, budget)
         case g.Pad():
-            if len(op.pads) != len(value.shape) or min((min(p) for p in op.pads), default=0) < 0:
+            pads = ((0, 0),) * (len(value.shape) - len(op.pads)) + op.pads
+            if len(pads) != len(value.shape) or min((min(p) for p in pads), default=0) < 0:
                 raise ValueError(f"pads {op.pads} do not fit the shape {value.shape}")
-            budget.take(math.prod(n + a + b for n, (a, b) in zip(value.shape, op.pads, strict=True)))
-            index = np.pad(np.arange(value.size).reshape(value.shape), op.pads, constant_values=-1)
+            budget.take(math.prod(n + a + b for n, (a, b) in zip(value.shape, pads, strict=True)))
+            index = np.pad(np.arange(value.size).reshape(value.shape), pads, constant_values=-1)
             return selected(value, index.reshape(-1), index.shape, budget)
         case g.Add():
             if len(inputs) != 2 or inputs[0].shape != inputs[1].shape:
@@ -238,6 +236,20 @@ def _affine(op: Any, node: g.Node, inputs: Sequence[Affine], budget: Budget) -> 
                 raise ValueError(f"joins along axis {op.axis} of shape {value.shape}")
             return stacked(inputs, op.axis, budget)
     assert_never(op)
+
+
+def _permutation(op: g.Transpose | g.Exchange, shape: tuple[int, ...]) -> tuple[int, ...]:
+    rank = len(shape)
+    if isinstance(op, g.Transpose):
+        axes = list(op.axes)
+    else:
+        axes = list(range(rank))
+        if not (-rank <= op.first < rank and -rank <= op.second < rank):
+            raise ValueError(f"exchanges axes {op.first} and {op.second} of the shape {shape}")
+        axes[op.first], axes[op.second] = axes[op.second], axes[op.first]
+    if sorted(axes) != list(range(rank)):
+        raise ValueError(f"axes {op} do not permute the shape {shape}")
+    return tuple(axes)
 
 
 def _linear(op: g.Linear, node: g.Node, value: Affine, budget: Budget) -> Affine:
@@ -267,9 +279,7 @@ def _windows(op: g.Conv | g.AveragePool, value: Affine) -> Windows:
     return same_padding(spatial, op.windows, op.same == "upper")
 
 
-def _pooled(
-    matrix: sp.csr_array, shape: tuple[int, ...], channels: np.ndarray, value: Affine, node: g.Node, budget: Budget
-) -> Affine:
+def _pooled(matrix: sp.csr_array, shape: tuple[int, ...], channels: np.ndarray, value: Affine, node: g.Node, budget: Budget) -> Affine:
     result = mapped(matrix, value, budget)
     return replace(result, shape=shape, channels=channels, name=node.name, kind=f"avgpool{len(shape) - 1}d")
 
@@ -285,9 +295,7 @@ def _mean(op: g.Mean, node: g.Node, value: Affine, budget: Budget) -> Affine:
     rows = np.broadcast_to(target, value.shape).reshape(-1)
     budget.take(value.size)
     share = math.prod(kept) / value.size
-    matrix = sp.csr_array(
-        (np.full(value.size, share), (rows, np.arange(value.size))), shape=(math.prod(kept), value.size)
-    )
+    matrix = sp.csr_array((np.full(value.size, share), (rows, np.arange(value.size))), shape=(math.prod(kept), value.size))
     result = mapped(matrix, value, budget)
     return replace(result, shape=shape, channels=np.arange(math.prod(kept)), name=node.name, kind="avgpool")
 

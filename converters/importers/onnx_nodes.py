@@ -123,9 +123,7 @@ def translate(graph: Any, tensors: Mapping[str, Any], read_tensor: Reader, optio
     return g.Graph(tuple(nodes), name, shape, output, problems=tuple(problems), info={"importer": "onnx"})
 
 
-def _input(
-    graph: Any, tensors: Mapping[str, Any], options: LoadOptions, problems: list[str]
-) -> tuple[str, tuple[int, ...], int | None]:
+def _input(graph: Any, tensors: Mapping[str, Any], options: LoadOptions, problems: list[str]) -> tuple[str, tuple[int, ...], int | None]:
     """Return name and shape of the one input, and its batch size where the model fixes it."""
     inputs = [v for v in graph.input if v.name not in tensors]
     if len(inputs) != 1:
@@ -140,9 +138,7 @@ def _input(
         return inputs[0].name, (1,), None
     if options.input_shape:
         known = [d for d in dims[1:] if d]
-        if len(options.input_shape) == len(dims) - 1 and all(
-            d in (None, 0, n) for d, n in zip(dims[1:], options.input_shape, strict=True)
-        ):
+        if len(options.input_shape) == len(dims) - 1 and all(d in (None, 0, n) for d, n in zip(dims[1:], options.input_shape, strict=True)):
             return inputs[0].name, options.input_shape, dims[0] or None
         if len(known) < len(dims) - 1:
             problems.append(f"input_shape {options.input_shape} does not fit the model's input {tuple(dims)}")
@@ -442,11 +438,7 @@ def _pad(proto: Any, attributes: Attributes, constants: Constants, batch: int | 
     pads = _numbers(constants.required(proto, 1, "pads") if pads is None else pads)
     value = constants.optional(proto, 2, "value")
     fill = attributes.get("value", 0.0) if value is None else float(value.item())
-    if (
-        attributes.get("mode", "constant") != "constant"
-        or fill != 0
-        or constants.optional(proto, 3, "axes") is not None
-    ):
+    if attributes.get("mode", "constant") != "constant" or fill != 0 or constants.optional(proto, 3, "axes") is not None:
         raise ValueError("pads with something else than zeros on all axes")
     half = len(pads) // 2
     pairs = tuple(zip(pads[:half], pads[half:], strict=True))

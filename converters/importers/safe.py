@@ -100,9 +100,7 @@ def read_entry(archive: zipfile.ZipFile, name: str) -> bytes:
 def parse_json(where: str, data: bytes) -> Any:
     """Return parsed JSON of bounded size and depth."""
     if len(data) > MAX_JSON:
-        raise UnsupportedModelError(
-            f"{where}: {len(data) / MEGABYTE:.0f} MB of JSON, at most {MAX_JSON // MEGABYTE} MB"
-        )
+        raise UnsupportedModelError(f"{where}: {len(data) / MEGABYTE:.0f} MB of JSON, at most {MAX_JSON // MEGABYTE} MB")
     with guarded(where, "JSON text"):
         value = json.loads(data)
     if _deeper_than(value, MAX_DEPTH):
@@ -134,9 +132,7 @@ def read_npy(where: str, data: bytes) -> np.ndarray:
         raise UnsupportedModelError(f"{where}: .npy version {version}, expected 1.0 or 2.0")
     shape, fortran, dtype = readers[version](stream)
     if dtype.hasobject:
-        raise UnsupportedModelError(
-            f"{where}: holds Python objects, which would have to be unpickled; save plain numbers"
-        )
+        raise UnsupportedModelError(f"{where}: holds Python objects, which would have to be unpickled; save plain numbers")
     left = len(data) - stream.tell()
     if any(n < 0 for n in shape) or math.prod(shape) * dtype.itemsize != left:
         raise UnsupportedModelError(f"{where}: claims shape {shape} of {dtype}, but holds {left} bytes")
@@ -148,7 +144,5 @@ def confined(folder: Path, relative: str) -> Path:
     """Return a path inside ``folder``, or raise when it leads out of it."""
     target = (folder / relative).resolve()
     if Path(relative).is_absolute() or not target.is_relative_to(folder.resolve()):
-        raise UnsupportedModelError(
-            f"external data {relative!r} lies outside the model's folder; move it beside the model"
-        )
+        raise UnsupportedModelError(f"external data {relative!r} lies outside the model's folder; move it beside the model")
     return target

@@ -112,7 +112,7 @@ def _adam(neurons: Neurons, x: Array, wanted: Array, n_steps: int, options: Cali
             s = z * (n_steps / theta) + start
             y = np.clip(np.floor(s), 0, n_steps*neurons.max_spikes) * (theta / n_steps)
             d = (y - ab) * ((s > 0) & (s < n_steps*neurons.max_spikes))
-        losses.append(float((d*d).sum(1).mean()))
+        losses.append(float((((y if theta is not None else z) - ab)**2).sum(1).mean()))
         d /= len(xb)
         np.matmul(d.T, xb, out=g)
         gb = d.sum(0)

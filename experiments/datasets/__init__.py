@@ -24,15 +24,23 @@ from .base import DataDir, Dataset, split_indices
 
 @dataclass(frozen=True)
 class Entry:
-    """One data set: its loader as ``module:function`` within this package, and one line for lists."""
+    """One data set: its loader as ``module:function`` in this package, one line for lists, its folder if named apart."""
 
     loader: str
     summary: str
+    folder: str = ""
 
 
 DATASETS: dict[str, Entry] = {
     "digits": Entry("digits:load", "1,797 handwritten digits, 8x8 pixels (UCI); ships with the package"),
     "mnist": Entry("mnist:load", "70,000 handwritten digits, 28x28 pixels"),
+    "fashion_mnist": Entry("fashion_mnist:load", "70,000 pictures of clothes, 28x28 pixels"),
+    "spoken_digits": Entry("spoken_digits:load", "3,000 recordings of ten digits by six speakers, log-mel", "fsdd"),
+    "sms_spam": Entry("sms_spam:load", "5,574 short messages, wanted or spam, bag of words"),
+    "sentence_polarity": Entry("sentence_polarity:load", "10,662 sentences of film reviews, bag of words"),
+    "indoor_movement": Entry("timeseries:indoor_movement", "314 radio signal sequences: will the person change room?", "timeseries"),
+    "sunspots": Entry("timeseries:sunspots", "monthly sunspot numbers 1749-1983, predict the next", "timeseries"),
+    "temperatures": Entry("timeseries:temperatures", "daily minimum temperatures 1981-1990, predict tomorrow's", "timeseries"),
 }
 
 Loader = Callable[..., Dataset]
@@ -43,8 +51,7 @@ def loader(name: str) -> Loader:
     """Return the function that loads a data set of the table; raise SpecError with the nearest name otherwise."""
     if name not in DATASETS:
         raise SpecError(
-            f"unknown data set {name!r}{nearest(name, DATASETS)}; "
-            "your own data are given by the path of a .npz (x, y) or .csv file"
+            f"unknown data set {name!r}{nearest(name, DATASETS)}; your own data are given by the path of a .npz (x, y) or .csv file"
         )
     module, function = DATASETS[name].loader.split(":")
     return typing.cast(Loader, getattr(importlib.import_module(f".{module}", __name__), function))

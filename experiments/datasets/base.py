@@ -86,10 +86,7 @@ class Dataset:
         inputs = f"{self.x_train.shape[1]} x {self.n_in}" if self.sequences else f"{self.n_in}"
         outputs = f"{self.n_out} classes" if self.task == "classification" else f"{self.n_out} values to predict"
         seed = "" if self.seed is None else f", seed {self.seed}"
-        return (
-            f"{self.name}: {total:,} samples, {inputs} inputs, {outputs} "
-            f"({len(self.x_train):,} train / {len(self.x_test):,} test{seed})"
-        )
+        return f"{self.name}: {total:,} samples, {inputs} inputs, {outputs} ({len(self.x_train):,} train / {len(self.x_test):,} test{seed})"
 
 
 def _part_problems(data: Dataset, part: str) -> list[str]:

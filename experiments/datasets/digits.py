@@ -45,5 +45,5 @@ def load(data_dir: DataDir = None, seed: int = 0, progress: ProgressCallback | N
         source="E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI 1998, doi:10.24432/C50P49",
         split=f"{N_TEST} of {len(x):,} drawn at random for the test, the same share of every class",
         seed=seed,
-        info={"files": {FILE.name: str(FILE)}, "sha256": found, "verified": True, "scaling": "value / 16"},
+        info={"files": {FILE.name: str(FILE)}, "checksum": f"sha256:{found}", "verified": True, "scaling": "value / 16"},
     )

@@ -7,7 +7,8 @@ Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database", file format: magic
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from neuro.errors import SpecError, problems
 from neuro.progress import ProgressCallback
 
 from .base import Array, DataDir, Dataset
-from .fetch import DataFile, digest_problem, obtain, read
+from .fetch import DataFile, mismatch, obtain, read
 
 NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 KINDS = {2051: "images", 2049: "labels"}
@@ -24,18 +25,23 @@ COUNTS = (60000, 60000, 10000, 10000)
 
 
 def data_files(
-    mirrors: Sequence[str], digests: Sequence[str] = ("",) * 4, download_digests: Sequence[str] = ("",) * 4
+    mirrors: Sequence[str],
+    digests: Sequence[str] = (),
+    packed_digests: Sequence[str] = (),
+    foreign: Mapping[str, str] | None = None,
 ) -> tuple[DataFile, ...]:
-    """Return the four files, each under the mirrors' addresses."""
+    """Return the four files, each under the mirrors' addresses; without digests of the content they are not strict."""
     return tuple(
         DataFile(
             name=name,
             urls=tuple(f"{mirror}/{name}.gz" for mirror in mirrors),
-            digest=digest,
-            download_digest=download_digest,
+            digests=(digests[i],) if digests else (),
+            packed_digests=(packed_digests[i],) if packed_digests else (),
+            foreign=tuple((foreign or {}).items()),
+            strict=bool(digests),
             other_names=(name.replace("-idx", ".idx"),),
         )
-        for name, digest, download_digest in zip(NAMES, digests, download_digests, strict=True)
+        for i, name in enumerate(NAMES)
     )
 
 
@@ -74,12 +80,15 @@ def load_images(
     """Find, check and load the four files; pixels are divided by 255 into [0, 1] and flattened row by row."""
     paths = obtain(title, files, name, data_dir, progress)
     arrays: dict[str, Array] = {}
+    digests = []
+    verified = True
     causes = []
     for file, count in zip(files, counts, strict=True):
         path = paths[file.name]
         try:
-            content = read(path)
-            array = parse(path, content, "images" if "images" in file.name else "labels")
+            # Structure first: "swapped" or "truncated" says more than a wrong checksum.
+            loose = read(replace(file, strict=False), path)
+            array = parse(path, loose.data, "images" if "images" in file.name else "labels")
         except SpecError as error:
             causes.append(str(error))
             continue
@@ -90,10 +99,10 @@ def load_images(
             causes.append(f"{path}: images of {array.shape[1]}x{array.shape[2]} pixels, expected 28x28")
         elif array.ndim == 1 and array.max() >= len(classes):
             causes.append(f"{path}: holds label {array.max()}, expected 0 to {len(classes) - 1}")
-        else:
-            problem = digest_problem(file, path, content)
-            if problem:
-                causes.append(problem)
+        elif file.strict and not loose.verified:
+            causes.append(mismatch(file, loose))
+        digests.append(loose.digest)
+        verified = verified and loose.verified
         arrays[file.name] = array
     if causes:
         raise SpecError(problems(f"{title} cannot be used:", causes, "Nothing was loaded."))
@@ -112,7 +121,8 @@ def load_images(
         split=f"the makers' own: {counts[0]:,} training and {counts[2]:,} test images",
         info={
             "files": {file.name: str(paths[file.name]) for file in files},
-            "verified": all(file.digest for file in files),
+            "checksum": ", ".join(digests),
+            "verified": verified,
             "scaling": "pixel / 255",
         },
     )

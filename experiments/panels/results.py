@@ -49,7 +49,7 @@ def accuracy_steps(at: Focus) -> Panel | None:
     ends = [(panel.name(row), float(row.curve.value[-1]), int(row.curve.steps[-1])) for row in rows] + [("ANN", ann, last)]
     main = at.main if at.main.curve is not None else rows[-1]
     text = [f"{r.label}: " + ", ".join(f"step {k} {100 * v:.1f} %" for k, v in _few(r)) for r in rows]
-    others = f" {len(set(row['label'] for row in faint))} further runs are drawn faintly." if faint else ""
+    others = f" {len({row['run'] for row in faint})} further runs are drawn faintly." if faint else ""
     return Panel(
         "accuracy-steps",
         "accuracy",
@@ -93,8 +93,8 @@ def _other_curves(at: Focus, shown: Sequence[Row]) -> list[dict[str, object]]:
             longest[key] = row
     last = max(int(row.curve.steps[-1]) for row in shown if row.curve is not None)
     return [
-        record(group=panel.name(row), label=row.label, step=step, accuracy=value)
-        for row in list(longest.values())[:FAINT]
+        record(group=panel.name(row), run=k, step=step, accuracy=value)
+        for k, row in enumerate(list(longest.values())[:FAINT])
         for step, value in zip(row.curve.steps, row.curve.value, strict=True)
         if step <= last
     ]
@@ -150,7 +150,7 @@ def accuracy_energy(at: Focus) -> Panel | None:
         "accuracy",
         title,
         f"Every run with an energy estimate ({len(rows)}); whiskers are the Wilson 95 % interval of the accuracy and the low and high of the "
-        f"energy. The line is the front: no run left of it is as accurate. "
+        f"energy. The line is the front: no run left of it is as accurate; the ring is the run of the verdict. "
         + (f"Diamonds: the ANN on conventional digital hardware, {_boundary(at)}. " if beside else "")
         + f"n = {at.main.n:,} test samples.",
         "Scatter chart of accuracy against energy per inference. On the front: "
@@ -176,7 +176,7 @@ def accuracy_operations(at: Focus) -> Panel | None:
     if at.ann.accuracy is not None:
         macs = [("effective MACs", at.ann.effective_macs), ("all MACs", at.ann.macs)]
         beside = [
-            record(label=f"ANN, {what}", group="ANN", synaptic_operations=value, accuracy=at.ann.accuracy.value, name=f"ANN, {what}")
+            record(label=f"ANN, {what}", group="ANN", synaptic_operations=value, accuracy=at.ann.accuracy.value, name=f"ANN, {what}" if what == "effective MACs" else "")
             for what, value in macs
             if value
         ]
@@ -200,8 +200,8 @@ def accuracy_operations(at: Focus) -> Panel | None:
         "accuracy",
         title,
         f"A synaptic operation is one spike delivered over one connection; a multiply-accumulate of the ANN is another kind of work, "
-        f"so the diamonds are only a scale. Every spiking run ({len(rows)}), n = {main.n:,} test samples. "
-        "First-layer currents that the host computes are not synaptic operations.",
+        f"so the diamonds (the ANN's effective and all MACs) are only a scale. Every spiking run ({len(rows)}), n = {main.n:,} test samples. "
+        "First-layer currents that the host computes are not synaptic operations. Line and ring: the front and the run of the verdict.",
         "Scatter chart of accuracy against synaptic operations per inference. On the front: "
         + "; ".join(f"{r.label} {100 * r.accuracy.value:.1f} % at {units.count(r.synaptic_operations)}" for r in front)
         + ".",
@@ -215,7 +215,7 @@ def _tradeoff(
     costs = np.array([[cost(row).value, -row.accuracy.value] for row in rows])
     on = [row for row, best in zip(rows, pareto(costs), strict=True) if best]
     on.sort(key=lambda row: (cost(row).value, row.accuracy.value))
-    named = {id(row) for row in on} if len(rows) <= 6 else {id(at.main)}
+    named = {id(row) for row in on} if len(rows) <= 6 else set()
     data = [
         record(
             label=row.label,
@@ -231,7 +231,8 @@ def _tradeoff(
     # The axis holds the points and the intervals that matter; with many runs the worst ones would flatten all others.
     values = [v for row in data for v in (row["low"], row["high"])] + [row["accuracy"] for row in beside]
     front = [record(**{field: cost(row).value, "accuracy": row.accuracy.value}) for row in on]
-    return charts.tradeoff(data, front, beside, field, title, unit, panel.axis(values)), on
+    ring = [record(**{field: cost(row).value, "accuracy": row.accuracy.value}) for row in rows if row is at.main]
+    return charts.tradeoff(data, front, ring, beside, field, title, unit, panel.axis(values)), on
 
 
 def energy_components(at: Focus) -> Panel | None:
@@ -243,7 +244,7 @@ def energy_components(at: Focus) -> Panel | None:
     parts, totals = [], []
     for row, stack in zip(rows, grouped, strict=True):
         total = row.energy.total
-        totals.append(record(label=row.label, energy_J=total.value, low_J=total.low, high_J=total.high))
+        totals.append(record(label=row.label, energy_J=total.value, low_J=total.low, high_J=total.high, text=panel.quantity_range(total, "J")))
         for component, r in stack.items():
             parts.append(
                 record(
@@ -450,13 +451,18 @@ def selected(comparison: Comparison, ann: Row, most: int = 4) -> list[Convention
 
 
 def _costed(at: Focus, has: Callable[[Row], bool]) -> list[Row]:
-    """Rows in focus first, then those on the front, then others on chips; at most a dozen."""
+    """Rows in focus first, then those on the front, then others on chips; of the headline's seed, at most a dozen."""
     order = [at.main, *at.family, *(at.comparison[key] for key in at.comparison.pareto), *at.comparison.rows]
-    return list({row.key: row for row in order if has(row)}.values())[:LISTED]
+    # A bar has one name: of runs that are called the same, the first.
+    found: dict[str, Row] = {}
+    for row in order:
+        if has(row) and row.seed == at.main.seed:
+            found.setdefault(row.label, row)
+    return list(found.values())[:LISTED]
 
 
 def _dot(label: str, group: str, r: Range, unit: str) -> dict[str, object]:
-    return record(label=label, group=group, value=r.value, low=r.low, high=r.high, text=panel.quantity(r.value, unit))
+    return record(label=label, group=group, value=r.value, low=r.low, high=r.high, text=panel.quantity_range(r, unit))
 
 
 def _capital(text: str) -> str:

@@ -194,7 +194,7 @@ def floor_plan(at: Focus) -> Panel | None:
             for c in use.floor_plan[:64]
         ),
         charts.floor_plan(cores, tiles, width, height, side, traffic),
-        wide=True,
+        wide=width > 12,
     )
 
 
@@ -261,7 +261,6 @@ def resources(at: Focus) -> Panel | None:
         f"The fullest core for a limit per core, the sum for a limit per chip. {row.label}.",
         "Bar chart. " + " ".join(f"{r.name}: {r.used:,.6g} of {r.limit:,.6g} {r.unit}, {100 * r.share:.0f} %." for r in limited),
         charts.bars(data, "share", "share of the limit", "", {"chip": charts.GROUP_COLOURS["chip"]}, [r["label"] for r in data], percent=True),
-        wide=True,
     )
 
 

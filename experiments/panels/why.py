@@ -116,7 +116,7 @@ def decomposition(at: Focus) -> Panel | None:
 
 def _parts_text(d: Decomposition, part: str) -> str:
     value = getattr(d, part)
-    return f"{value['rms']:.3f} ({value['mean']:+.3f})"
+    return f"{value['rms']:.3f} ({value['mean']:+.3f})".replace("-0.000", "0.000").replace("+0.000", "0.000").replace("-", "\N{MINUS SIGN}")
 
 
 def rates(at: Focus) -> list[Panel]:
@@ -208,7 +208,7 @@ def _raster(row: Row, trace: Trace) -> Panel:
         f"Sample {trace.sample}: {count:,} spikes, answer {trace.answer}, {verdict}",
         f"A mark a spike; neurons of a population from top to bottom, the grey band is its window of {row.n_steps} steps. "
         f"{panel.context(row)}.",
-        f"Raster of spikes. " + " ".join(f"{name}: {len(trace.spikes[name])} spikes." for name in names),
+        "Raster of spikes. " + " ".join(f"{name}: {len(trace.spikes[name])} spikes." for name in names),
         charts.raster(data, windows, names),
     )
 

@@ -47,21 +47,6 @@ SMALLEST_BATCH, LARGEST_BATCH = 32, 1000
 
 def run(low: Lowered, task: Task, options: EngineOptions) -> tuple[Tally, dict[str, Any]]:
     """Run every sample of the task in one Brian2 ``run()``."""
-    if low.network.protocol is not None:
-        from .protocols import run_protocol
-
-        return run_protocol(low, task, options, _run)
-    return _run(low, task, options)
-
-
-def batch_size(low: Lowered, n_samples: int, wanted: int) -> int:
-    """Return the number of replicas: as wanted, or so that the largest population's state stays in the cache."""
-    widest = max(n.size for n in low.neurons)
-    fitting = BATCH_BYTES // (8 * widest)
-    return max(1, min(n_samples, wanted or min(max(fitting, SMALLEST_BATCH), LARGEST_BATCH)))
-
-
-def _run(low: Lowered, task: Task, options: EngineOptions) -> tuple[Tally, dict[str, Any]]:
     if type(brian2.get_device()).__name__ != "RuntimeDevice":
         raise EngineError(
             "Brian2's device was set to something other than 'runtime' in this process; "
@@ -82,6 +67,13 @@ def _run(low: Lowered, task: Task, options: EngineOptions) -> tuple[Tally, dict[
         "versions": {"brian2": brian2.__version__, "numpy": np.__version__},
         **described,
     }
+
+
+def batch_size(low: Lowered, n_samples: int, wanted: int) -> int:
+    """Return the number of replicas: as wanted, or so that the largest population's state stays in the cache."""
+    widest = max(n.size for n in low.neurons)
+    fitting = BATCH_BYTES // (8 * widest)
+    return max(1, min(n_samples, wanted or min(max(fitting, SMALLEST_BATCH), LARGEST_BATCH)))
 
 
 class _Layer:
@@ -113,14 +105,14 @@ class _Layer:
         self.target = self.v if self.direct else arrays["I"].get_value().reshape(replicas, self.size)
         self.extra = [arrays[name].get_value().reshape(replicas, self.size) for name in ("m", "r", "n") if name in arrays]
         self.n = arrays["n"].get_value() if "n" in arrays else None
-        self.v_init = neurons.v_init.astype(kind)
+        self.v_init: Array = neurons.v_init.astype(kind)
         self.space = arrays["_spikespace"].get_value() if "_spikespace" in arrays else None
         self.has_port = any(p.post == neurons.name for p in low.ports)
         self.by_step = neurons.bias is not None and neurons.bias.ndim == 2
         bias = np.zeros(self.size) if neurons.bias is None or self.by_step else neurons.bias
-        self.bias = bias.astype(kind)
+        self.bias: Array = bias.astype(kind)
         own = self.has_port or self.by_step
-        self.base = np.zeros((replicas if own else 1, self.size), kind)
+        self.base: Array = np.zeros((replicas if own else 1, self.size), kind)
         self.own = int(own)
         if not own:
             self.base[0] = self.bias
@@ -169,7 +161,7 @@ class _Simulation:
         self.block: dict[str, tuple[int, int, Array]] = {}
         self.network = brian2.Network(name="spikeport_network*")
         self.network.schedule = SCHEDULE
-        for name, layer in self.layers.items():
+        for layer in self.layers.values():
             if layer.group is not None:
                 self.network.add(layer.group)
                 self.network.add(_Slot("synapses", self.clock, self._arrive, layer))
@@ -332,6 +324,7 @@ class _Simulation:
             self._read(layer, rows, spikes)
 
     def _spikes(self, layer: _Layer) -> Spikes:
+        assert layer.space is not None
         count = int(layer.space[-1])
         ptr, col = np.empty(self.replicas + 1, np.int64), np.empty(count, np.int32)
         neuron = self.tally.neuron_counts[layer.neurons.name]

@@ -69,8 +69,9 @@ def _window(
                 bias = p.bias_row(k)
                 if bias is not None:
                     drive = drive + bias
-                if currents[p.name] is not None:
-                    drive = drive + currents[p.name]
+                current = currents[p.name]
+                if current is not None:
+                    drive = drive + current
                 for s in low.incoming(p.name):
                     source = low[s.spec.pre]
                     if s.delay is None:

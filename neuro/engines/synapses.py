@@ -19,8 +19,8 @@ import scipy.sparse as sp
 
 from ..encoding import spike_train
 from ..errors import EngineError
-from ..neurons import brian2_rules
 from ..network import SpikingNetwork
+from ..neurons import brian2_rules
 from ..readout import Reader, Readout
 from .lowering import LARGEST, Lowered, Neurons, lower
 from .model import SCHEDULE, code_object_class, identifier
@@ -134,7 +134,7 @@ def _graded(p: Neurons) -> bool:
 
 
 def _check(low: Lowered) -> None:
-    if low.network.protocol is not None:
+    if low.network.protocol is not None:  # simulate refuses it first
         raise EngineError(f"engine 'synapses' cannot run the protocol {low.network.protocol.kind!r}; use 'batched' or 'reference'")
     for s in low.synapses:
         if _graded(low[s.spec.pre]) and s.delay != 1:

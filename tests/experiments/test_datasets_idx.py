@@ -11,7 +11,7 @@ import threading
 import numpy as np
 import pytest
 
-from experiments.datasets import fetch, load_dataset
+from experiments.datasets import fashion_mnist, fetch, load_dataset
 from experiments.datasets.idx import COUNTS, NAMES, data_files, load_images, parse
 from neuro.errors import SpecError
 
@@ -45,9 +45,9 @@ def no_data_of_the_machine(tmp_path, monkeypatch):
     monkeypatch.setattr(fetch, "cache_folder", lambda: tmp_path / "cache")
 
 
-def load(data_dir=None, mirrors=(), digests=("",) * 4, progress=None, download_digests=("",) * 4):
+def load(data_dir=None, mirrors=(), digests=(), progress=None, packed_digests=()):
     return load_images(
-        name="mnist", title="MNIST", files=data_files(mirrors, digests, download_digests), counts=SMALL,
+        name="mnist", title="MNIST", files=data_files(mirrors, digests, packed_digests), counts=SMALL,
         classes=tuple("0123456789"), licence="", source="", data_dir=data_dir, progress=progress,
     )  # fmt: skip
 
@@ -151,7 +151,7 @@ def test_content_with_another_checksum_is_refused(folder, contents):
     digests = [f"md5:{hashlib.md5(contents[name]).hexdigest()}" for name in NAMES]
     assert load(folder, digests=digests).info["verified"]
     damage(folder, 0, repack(lambda data: data[:-1] + bytes([data[-1] ^ 1])))
-    with pytest.raises(SpecError, match="MD5 of the content is"):
+    with pytest.raises(SpecError, match="the MD5 of its content is"):
         load(folder, digests=digests)
 
 
@@ -212,7 +212,7 @@ def test_wrong_download_is_not_kept(server, contents, tmp_path):
     root, url = server
     digests = publish(root, contents)
     publish(root, {**contents, NAMES[2]: contents[NAMES[2]][:-1] + b"\x00"})
-    with pytest.raises(SpecError, match="expected .*: not the published file"):
+    with pytest.raises(SpecError, match="not the published file"):
         load(mirrors=[url], digests=digests)
     kept = sorted(p.name for p in (tmp_path / "cache" / "mnist").iterdir())
     assert kept == sorted(f"{name}.gz" for name in NAMES[:2])
@@ -220,11 +220,15 @@ def test_wrong_download_is_not_kept(server, contents, tmp_path):
     assert len(load(mirrors=[url], digests=digests).x_test) == 20
 
 
-def test_download_checksum_and_missing_address(server, contents):
+def test_download_checksum_and_missing_address(server, contents, tmp_path):
     root, url = server
     publish(root, contents)
-    with pytest.raises(SpecError, match="gave a file with MD5"):
-        load(mirrors=[url], download_digests=["md5:0"] * 4)
+    with pytest.raises(SpecError, match=f"{url}.* that of the file as published is 0: not the published file"):
+        load(mirrors=[url], packed_digests=["md5:0"] * 4)
+    packed = [f"md5:{hashlib.md5((root / f'{name}.gz').read_bytes()).hexdigest()}" for name in NAMES]
+    assert load(mirrors=[url], packed_digests=packed).info["verified"]
+    for path in (tmp_path / "cache" / "mnist").iterdir():
+        path.unlink()
     (root / f"{NAMES[3]}.gz").unlink()
     with pytest.raises(SpecError, match=f"{NAMES[3]}.gz answered 404"):
         load(mirrors=[url])
@@ -237,6 +241,17 @@ def test_cache_that_cannot_be_written(server, contents, tmp_path, monkeypatch):
     monkeypatch.setattr(fetch, "cache_folder", lambda: tmp_path / "occupied")
     with pytest.raises(SpecError, match="cannot be stored"):
         load(mirrors=[url])
+
+
+def test_fashion_mnist_is_not_mnist_under_another_name(folder, contents):
+    digests = {f"md5:{hashlib.md5(contents[name]).hexdigest()}": "MNIST" for name in NAMES}
+    settings = {"title": "Fashion-MNIST", "counts": SMALL, "classes": fashion_mnist.CLASSES, "licence": "", "source": ""}
+    files = data_files([], packed_digests=fashion_mnist.PACKED_DIGESTS)
+    data = load_images(name="mnist", files=files, data_dir=folder, progress=None, **settings)
+    assert not data.info["verified"]
+    files = data_files([], packed_digests=fashion_mnist.PACKED_DIGESTS, foreign=digests)
+    with pytest.raises(SpecError, match="this is a file of MNIST"):
+        load_images(name="mnist", files=files, data_dir=folder, progress=None, **settings)
 
 
 # --- the real files ------------------------------------------------------------------------------------------------

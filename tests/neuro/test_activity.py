@@ -28,9 +28,7 @@ def recorded(case: Case) -> Recording:
     spiking = tuple(p.name for p in case.network.populations if p.spiking)
     record = Record(spikes=spiking, samples=tuple(range(len(case.x))))
     readout = Readout(kind=case.readout, start=2 if case.readout == "delayed" else 0)
-    return simulate(
-        case.network, case.x, case.n_steps, engine="reference", readout=readout, seed=case.seed, record=record
-    )
+    return simulate(case.network, case.x, case.n_steps, engine="reference", readout=readout, seed=case.seed, record=record)
 
 
 def synapses(network: SpikingNetwork, name: str) -> np.ndarray:
@@ -241,12 +239,9 @@ def test_equal_to_the_neurobench_package() -> None:
     network = dense((6, 12, 9, 4))
     # snntorch subtracts at most once a step, so the potential must not reach twice the threshold.
     populations = tuple(
-        replace(p, v_init=0.0, comparison=">", v_threshold=t)
-        for p, t in zip(network.populations, (500.0, 200.0, None), strict=True)
+        replace(p, v_init=0.0, comparison=">", v_threshold=t) for p, t in zip(network.populations, (500.0, 200.0, None), strict=True)
     )
-    projections = tuple(
-        replace(j, weight=np.where(rng.random(j.weight.shape) < 0.3, 0.0, j.weight)) for j in network.projections
-    )
+    projections = tuple(replace(j, weight=np.where(rng.random(j.weight.shape) < 0.3, 0.0, j.weight)) for j in network.projections)
     network = replace(network, populations=populations, projections=projections)
     x, n_steps = rng.integers(0, 5, (7, 6)).astype(float), 6
     record = Record(potentials=("hidden1", "hidden2"), samples=tuple(range(len(x))))

@@ -88,7 +88,14 @@ def test_loihi1_equals_emulator(name, c, engine):
         record = Record(
             potentials=tuple(p.name for p in layers), spikes=tuple(p.name for p in layers if p.spiking), samples=(0,)
         )
-        run = simulate(net, data[f"{c}.x"][None, :], n_steps, engine=engine, record=record)
+        run = simulate(
+            net,
+            data[f"{c}.x"][None, :],
+            n_steps,
+            engine=engine,
+            record=record,
+            readout="count" if layers[-1].spiking else "potential",
+        )
         for i, p in enumerate(layers):
             expected = np.unpackbits(data[f"{c}.{i}.spikes"], axis=1)[:, : p.size]
             np.testing.assert_array_equal(run.potentials[p.name][0], data[f"{c}.{i}.v"], err_msg=p.name)

@@ -59,9 +59,7 @@ def net(sizes: tuple[int, ...], seed: int = 0, zeros: float = 0.0, sparse: bool 
     for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
         w = rng.normal(0, a**-0.5, (b, a)).astype(np.float32)
         w[rng.random(w.shape) < zeros] = 0
-        layers.append(
-            Layer(sp.csr_array(w) if sparse else w, rng.normal(0, 0.1, b).astype(np.float32), i == len(sizes) - 2)
-        )
+        layers.append(Layer(sp.csr_array(w) if sparse else w, rng.normal(0, 0.1, b).astype(np.float32), i == len(sizes) - 2))
     return Net(tuple(layers))
 
 
@@ -191,9 +189,7 @@ def test_sequences_count_every_input_and_the_recurrent_products() -> None:
             hidden = np.stack(steps, axis=1)
             return [hidden, hidden @ self.layers[1].weight.T]
 
-    mlp = Elman(
-        (Layer(np.ones((4, 3)), np.ones(4), recurrent=np.ones((4, 4))), Layer(np.ones((2, 4)), np.ones(2), True))
-    )
+    mlp = Elman((Layer(np.ones((4, 3)), np.ones(4), recurrent=np.ones((4, 4))), Layer(np.ones((2, 4)), np.ones(2), True)))
     work = ann_work(mlp, rng.random((6, 5, 3)))
     assert work.dense_macs == 5 * 12 + 4 * 16 + 5 * 8  # the first input has no state before it
     with pytest.raises(UnsupportedModelError, match="recurrent"):
@@ -254,9 +250,7 @@ def test_this_machine_with_energy_readings_that_wrap(tmp_path: Path) -> None:
     assert result.running_power == pytest.approx(40.0) and result.idle_power == pytest.approx(40.0)
     assert result.energy == pytest.approx(4.0 / 20) and result.dynamic_energy == pytest.approx(0.0, abs=1e-9)
     (tmp_path / "intel-rapl:0" / "energy_uj").write_text("not a number")
-    unread = measure(
-        lambda x: now.__setitem__(0, now[0] + 0.01), inputs(5, 7), seconds=0.1, powercap=tmp_path, clock=lambda: now[0]
-    )
+    unread = measure(lambda x: now.__setitem__(0, now[0] + 0.01), inputs(5, 7), seconds=0.1, powercap=tmp_path, clock=lambda: now[0])
     assert unread.energy is None and "cannot be read" in unread.reason
 
 

@@ -38,14 +38,10 @@ activities = st.builds(
     st.integers(1, 40),
     st.booleans(),
 )
-chips = st.sampled_from(
-    ["loihi1", "loihi1_sanafe", "spinnaker1", "spinnaker2", "odin", "truenorth", "xylo_audio2"]
-).map(load_chip)
+chips = st.sampled_from(["loihi1", "loihi1_sanafe", "spinnaker1", "spinnaker2", "odin", "truenorth", "xylo_audio2"]).map(load_chip)
 views = st.sampled_from([DYNAMIC, PIPELINED, EnergyOptions(view="mac_ac"), EnergyOptions(view="lemaire")])
 SMALL = placed(dense((6, 12, 9, 4)))
-SPREAD = placed(
-    dense((40, 300, 200, 10)), replace_limit := with_figures(LOIHI, "limits", neurons_per_core=figure(40, "1"))
-)
+SPREAD = placed(dense((40, 300, 200, 10)), replace_limit := with_figures(LOIHI, "limits", neurons_per_core=figure(40, "1")))
 RATES = st.floats(0, 1)
 
 
@@ -171,9 +167,7 @@ def test_more_spikes_or_steps_never_cost_less(rate: float, more: float, steps: i
 
 @settings(deadline=None, max_examples=40)
 @given(rate=RATES, host=st.floats(0, 1e-3), slower=st.floats(0, 1e-3))
-def test_static_energy_grows_with_time_and_is_power_times_chips_times_time(
-    rate: float, host: float, slower: float
-) -> None:
+def test_static_energy_grows_with_time_and_is_power_times_chips_times_time(rate: float, host: float, slower: float) -> None:
     act = counted(SPREAD.network, rate, 5, SPREAD)
 
     def static(step: float) -> EnergyReport:
@@ -240,9 +234,7 @@ def test_what_loihi_does_not_publish_is_listed_with_its_count() -> None:
 
 
 def test_a_chip_without_energies_gives_no_number() -> None:
-    report = energy(
-        invented(np.random.default_rng(1)), load_chip("xylo_audio2"), EnergyOptions(first_layer="not_counted")
-    )
+    report = energy(invented(np.random.default_rng(1)), load_chip("xylo_audio2"), EnergyOptions(first_layer="not_counted"))
     assert report.total == Estimate(0.0, 0.0, 0.0) and report.partial
     assert any(m.startswith("synaptic operations") for m in report.missing)
 
@@ -263,15 +255,39 @@ def test_constant_current_costs_macs_once_or_in_every_step(often, macs: int) -> 
 
 def test_the_host_is_costed_as_the_conventional_side_costs_itself() -> None:
     act = counted(dense((390, 256, 29)), 0.1, 10)
-    sram = energy(act, LOIHI, DYNAMIC).by_component["host first layer"].value
-    moved = (390 + 256) * 32 / 64 * 20e-12
-    assert sram == pytest.approx(99_840 * (4.6e-12 + 32 / 64 * 100e-12) + moved)
-    small = EnergyOptions(static=False, host=DigitalOptions(node="cmos_7nm", precision="int8"))
-    assert energy(act, LOIHI, small).by_component["host first layer"].value < sram / 10
+    report = energy(act, LOIHI, DYNAMIC)
+    moved = (390 + 256) * 8 / 64 * 20e-12
+    assert report.by_component["host first layer"].value == pytest.approx(99_840 * (0.3e-12 + 8 / 64 * 100e-12) + moved)
+    assert any("every input is taken as nonzero" in n for n in report.notes) and any("int8" in n for n in report.notes)
+    large = EnergyOptions(static=False, host=DigitalOptions(precision="fp32", counting="dense"))
+    moved *= 4
+    costly = energy(act, LOIHI, large)
+    assert costly.by_component["host first layer"].value == pytest.approx(99_840 * (4.6e-12 + 32 / 64 * 100e-12) + moved)
+    assert not any("host first layer" in n for n in costly.notes)
     out = energy(act, LOIHI, EnergyOptions(static=False, first_layer="not_counted"))
     assert "host first layer" not in out.by_component
     assert any("declared out" in m for m in out.missing)
     assert close(out.chip_only, energy(act, LOIHI, DYNAMIC).chip_only)
+
+
+def test_a_host_that_skips_zeros_costs_what_the_ann_s_first_layer_costs() -> None:
+    """The same inputs, the same design: the two sides agree on the first layer."""
+    rng = np.random.default_rng(0)
+    x = rng.random((9, 6)) * (rng.random((9, 6)) < 0.5)
+    network = dense((6, 12, 9, 4))
+    act = activity(simulate(network, x, 5, engine="reference"), network, inputs=x)
+    macs = np.count_nonzero(x) / 9 * 12
+    report = energy(act, LOIHI, DYNAMIC)
+    terms = [t for t in report.terms if t.component == "host first layer"]
+    assert terms[0].count == pytest.approx(macs)
+    assert terms[0].energy.value == pytest.approx(macs * 0.3e-12)
+    assert terms[1].energy.value == pytest.approx(macs * 8 / 64 * 100e-12)
+    assert not any("taken as nonzero" in n for n in report.notes)
+    # An activity counted without the deployment keeps what its inputs said when the deployment adds the cores.
+    there = placed(network)
+    assert energy(act, there, DYNAMIC).by_component["host first layer"] == report.by_component["host first layer"]
+    with pytest.raises(SpecError, match="give the network as well"):
+        activity(simulate(network, x, 5, engine="reference"), inputs=x)
 
 
 def test_construction_of_reset_by_subtraction_doubles_the_compartment_updates() -> None:
@@ -281,10 +297,7 @@ def test_construction_of_reset_by_subtraction_doubles_the_compartment_updates() 
     assert act["hidden1"].compartments == 2 and act["output"].compartments == 1
     native, built = (energy(counted(network, 0.25, 8, d), d, DYNAMIC) for d in (one, two))
     for layer in ("hidden1", "hidden2"):
-        a, b = (
-            sum(t.energy.value for t in r.terms if (t.layer, t.component) == (layer, "neuron updates"))
-            for r in (native, built)
-        )
+        a, b = (sum(t.energy.value for t in r.terms if (t.layer, t.component) == (layer, "neuron updates")) for r in (native, built))
         assert b == pytest.approx(2 * a)
     assert any("construction" in n for n in built.notes) and not any("construction" in n for n in native.notes)
 
@@ -298,9 +311,7 @@ def test_routing_charges_hops_by_direction_and_deliveries() -> None:
     for name, t in act.traffic.items():
         e = Estimate.total(x.energy for x in report.terms if (x.layer, x.component) == (name, "spike routing"))
         value = t.messages * 1.7e-12 + t.hops_east_west * 3e-12 + t.hops_north_south * 4e-12  # type: ignore[operator]
-        assert e.value == pytest.approx(value) and e.low == pytest.approx(
-            value - (t.messages - t.within_tile) * 1.7e-12
-        )
+        assert e.value == pytest.approx(value) and e.low == pytest.approx(value - (t.messages - t.within_tile) * 1.7e-12)
 
 
 def test_energy_takes_an_activity_without_placement_and_finds_it_in_the_deployment() -> None:
@@ -363,9 +374,7 @@ def test_lemaire_by_hand() -> None:
     assert layer["synaptic operations"] == pytest.approx((210 + 35 + 8) * 0.1e-12)
     assert layer["addresses"] == pytest.approx(210 * 0.1e-12)
     assert "leak" not in layer
-    leaky = energy(
-        replace(act, populations=(act.populations[0], replace(p, leaky=True))), None, EnergyOptions(view="lemaire")
-    )
+    leaky = energy(replace(act, populations=(act.populations[0], replace(p, leaky=True))), None, EnergyOptions(view="lemaire"))
     assert leaky.by_component["leak"].value == pytest.approx(35 * 3.2e-12)
 
 
@@ -409,9 +418,7 @@ def test_keyword_spotting_estimates(rate: float, synops: int, davies: float, san
     calibrated = placed(network, "loihi1_sanafe")
     report = energy(counted(network, rate, 10, calibrated), calibrated, PIPELINED)
     parts = ("synaptic operations", "neuron updates", "spike out", "axon messages")
-    to_nowhere = (
-        act["output"].spikes * 111e-6
-    )  # the table charges a message to the output's spikes as well; ours go nowhere
+    to_nowhere = act["output"].spikes * 111e-6  # the table charges a message to the output's spikes as well; ours go nowhere
     assert microjoules(report, *parts) + to_nowhere == printed(sanafe)
     published = next(r for r in power_readings() if r.platform.startswith("Loihi (Wolf"))
     assert report.chip_only.high < published.printed  # an inequality, nothing more

@@ -7,9 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from accounting import KWS, counted, dense, figure, placed, with_figures
-from hypothesis import find, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import cases
 
 from neuro.activity import activity
 from neuro.chip import Barrier, load_chip
@@ -17,6 +16,7 @@ from neuro.engines import Record, simulate
 from neuro.errors import SpecError
 from neuro.estimate import Assumption, Estimate
 from neuro.latency import LatencyOptions, LatencyReport, interpolate, latency
+from neuro.network import Projection
 from neuro.readout import EarlyExit
 from neuro.validation import assumed
 
@@ -69,9 +69,7 @@ def test_no_bound_is_undercut_and_the_largest_binds(rate: float, steps: int, hos
         for end in ("low", "value", "high"):
             assert getattr(report.per_inference, end) >= getattr(bound, end) * (1 - 1e-9)
     if report.binding != "host":
-        assert report.bounds[report.binding].value >= max(report.bounds[b].value for b in ("cores", "barrier")) * (
-            1 - 1e-9
-        )
+        assert report.bounds[report.binding].value >= max(report.bounds[b].value for b in ("cores", "barrier")) * (1 - 1e-9)
     assert report.per_inference.low <= report.per_inference.value <= report.per_inference.high
 
 
@@ -209,9 +207,13 @@ def test_several_chips_take_the_published_barrier_of_more() -> None:
 
 
 def test_sequences_take_their_windows_one_after_the_other() -> None:
-    case = find(cases(recurrent=True), lambda c: c.x.shape[1] == 3 and c.n_steps > 1 and c.readout == "potential")
-    rec = simulate(case.network, case.x, case.n_steps, engine="reference", seed=case.seed)
-    report = latency(activity(rec, case.network), with_figures(LOIHI, "time", tick=figure(1e-3, "s")))
-    assert report.per_inference is not None
-    steps = 3 * case.n_steps + case.network.depth - 1
-    assert report.per_inference.value == pytest.approx(steps * 1e-3)
+    network = dense((6, 12, 9, 4))
+    loop = Projection("hidden1", "hidden1", np.random.default_rng(0).integers(-9, 9, (12, 12)).astype(float), "window")
+    network = replace(network, projections=(*network.projections, loop))
+    chip = with_figures(LOIHI, "time", tick=figure(1e-3, "s"))
+    x = np.random.default_rng(0).random((5, 3, 6))
+    act = activity(simulate(network, x, 7, engine="reference"), network)
+    for mode, steps in (("single", 3 * 7 + 2), ("pipelined", 3 * 7)):
+        report = latency(act, chip, LatencyOptions(mode=mode))  # type: ignore[arg-type]
+        assert report.steps == steps and report.per_inference is not None
+        assert report.per_inference.value == pytest.approx(steps * 1e-3)

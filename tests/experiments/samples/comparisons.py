@@ -93,7 +93,7 @@ class World:
     def ann_row(self) -> Row:
         return Row(
             f"ann{self.seed}",
-            "network (ANN)",
+            f"network (ANN), seed {self.seed}" if self.seed else "network (ANN)",
             "ann",
             f"ann{self.seed}",
             {"data.name": "segments"},
@@ -410,7 +410,7 @@ def sweep(n_trials: int = 200, seeds: int = 2) -> Comparison:
             if group != "ideal":
                 settings |= {"deploy.chip": "loihi1", "deploy.reset": "native" if group == "native" else "construction", "deploy.weight_bits": bits}
             rich = (method, t, bits) == ("ltb", 8, 8)
-            made = [w.row(group, f"{label}, {method}, T = {t}", t, settings, rich or len(rows) < 9, 8 / bits) for w in worlds]
+            made = [w.row(group, f"{label}, {method}, T = {t}, seed {w.seed}", t, settings, rich or len(rows) < 9, 8 / bits) for w in worlds]
             rows += made
             mean = statistics.mean_interval([r.accuracy.value for r in made])
             more = {}
@@ -419,7 +419,7 @@ def sweep(n_trials: int = 200, seeds: int = 2) -> Comparison:
                 more["latency"] = statistics.mean_interval([r.latency.per_inference.value for r in made])
             summaries.append(
                 SeedSummary(
-                    made[0].label,
+                    f"{label}, {method}, T = {t}",
                     made[0].group,
                     made[0].settings,
                     tuple(r.key for r in made),
