@@ -118,11 +118,11 @@ def step(
         v = np.mod(v - floor, ceiling - floor + 1) + floor
     elif floor is not None or ceiling is not None:
         v = np.asarray(np.clip(v, floor, ceiling))
-    blocked = None
+    blocked: Array | None = None
     if state.r is not None:
-        blocked = state.r > 0
+        blocked = np.asarray(state.r > 0)
         if p.refractory_mode == "hold":
-            v = np.where(blocked, state.v, v)
+            v = np.asarray(np.where(blocked, np.asarray(state.v), np.asarray(v)))
         state.r = np.maximum(state.r - 1, 0)
     if p.reset is None or theta is None:
         state.v = v

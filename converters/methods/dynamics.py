@@ -24,7 +24,7 @@ def train_of(neurons: Neurons, values: Sequence[Array], n_steps: int) -> Array:
     z = drives_of(neurons, values, n_steps)
     if neurons.layer.recurrent is None:
         return np.stack([fire(neurons, part, n_steps) for part in z])
-    sent = []
+    sent: list[Array] = []
     for s, part in enumerate(z):
         if s:
             part = part + affine(sent[-1].reshape(-1, part.shape[-1]), neurons.layer.recurrent).reshape(sent[-1].shape)

@@ -182,7 +182,7 @@ def temperatures(
 def _series(
     file: DataFile,
     unit: str,
-    facts: Mapping[str, str],
+    facts: Mapping[str, Any],
     options: SeriesOptions,
     data_dir: DataDir,
     progress: ProgressCallback | None,
