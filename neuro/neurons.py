@@ -122,7 +122,7 @@ def step(
     if state.r is not None:
         blocked = np.asarray(state.r > 0)
         if p.refractory_mode == "hold":
-            v = np.asarray(np.where(blocked, np.asarray(state.v), np.asarray(v)))
+            v = np.where(blocked, state.v, v)
         state.r = np.maximum(state.r - 1, 0)
     if p.reset is None or theta is None:
         state.v = v
@@ -130,7 +130,7 @@ def step(
     n = _fire(p, v, theta, state.m)
     if blocked is not None:
         n = np.where(blocked, 0, n)
-        state.r = np.where(n != 0, p.refractory, state.r)
+        state.r = np.asarray(np.where(n != 0, p.refractory, np.asarray(state.r)))
     state.v = v - n * theta if p.reset == "subtract" else np.where(n != 0, np.zeros_like(v), v)
     if state.m is not None:
         state.m = state.m + n

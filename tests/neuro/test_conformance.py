@@ -59,7 +59,7 @@ def refused(case: Case, engine: str) -> bool:
 
 
 @pytest.mark.parametrize("engine", FASTER)
-@settings(max_examples=60, **RELAXED)
+@settings(max_examples=25, **RELAXED)
 @given(case=cases())
 def test_engine_gives_the_spikes_of_the_reference(engine: str, case: Case) -> None:
     if refused(case, engine):
@@ -85,13 +85,13 @@ def test_engine_gives_the_spikes_of_the_reference(engine: str, case: Case) -> No
     ],
     ids=str,
 )
-@settings(max_examples=12, **RELAXED)
+@settings(max_examples=8, **RELAXED)
 @given(case=cases())
 def test_options_change_no_spike(options: EngineOptions, case: Case) -> None:
     assert_same(run(case, "batched", options), run(case, "reference"))
 
 
-@settings(max_examples=40, **RELAXED)
+@settings(max_examples=20, **RELAXED)
 @given(
     case=cases(recurrent=False),
     exit_rule=st.builds(
@@ -171,7 +171,7 @@ def test_a_sequence_equals_the_network_unrolled_over_it() -> None:
 
 
 @pytest.mark.parametrize("comparison", [">=", ">"])
-@settings(max_examples=60, **RELAXED)
+@settings(max_examples=15, **RELAXED)
 @given(theta=st.integers(1, 200), drive=st.integers(-300, 600), n_steps=st.integers(1, 40), data=st.data())
 def test_one_population_fires_as_often_as_the_closed_form_says(
     comparison: str, theta: int, drive: int, n_steps: int, data: st.DataObject
