@@ -36,7 +36,7 @@ class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     ``batch_size``: replicas in a batch (None: chosen from the cache); ``target``: Brian2's code generation;
     ``delivery``: ``"auto"`` (event-driven, or dense where a layer is so active that it wins), ``"events"``, ``"dense"``;
     ``kernel``: ``"auto"`` (numba, or SciPy where it is absent), ``"numba"``, ``"scipy"``;
-    ``dt``: Brian2's time step [s]; ``device``: of the engine ``synapses``; ``workers``: processes over disjoint samples.
+    ``dt``: Brian2's time step [s]; ``device``: of the engine ``synapses``.
     """
 
     batch_size: int | None = None
@@ -45,7 +45,6 @@ class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     kernel: Literal["auto", "numba", "scipy"] = "auto"
     dt: float = 1e-3
     device: Literal["runtime", "cpp_standalone"] = "runtime"
-    workers: int = 1
 
 
 class InputRangeWarning(UserWarning):
@@ -99,8 +98,6 @@ def simulate(
         raise SpecError(f"n_steps is {n_steps!r}, expected an integer of 1 or more")
     if options.batch_size is not None and options.batch_size < 1:
         raise SpecError(f"batch_size is {options.batch_size}, expected 1 or more")
-    if options.workers < 1:
-        raise SpecError(f"workers is {options.workers}, expected 1 or more")
     x = _inputs(net, inputs)
     record = record or Record()
     check_record(record, net, len(x))

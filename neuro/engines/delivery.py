@@ -21,7 +21,7 @@ from .lowering import Synapses
 
 Array = np.ndarray
 
-# Share of active neurons above which BLAS in float32 beats the event-driven loop (measured, docs/decisions.md).
+# Share of active neurons above which BLAS in float32 takes over from the event-driven loop: an estimate from their rates, not measured yet.
 DENSE_ABOVE = 0.35
 EXACT_FLOAT32 = 2.0**24
 EXACT_FLOAT64 = 2.0**53
