@@ -213,9 +213,7 @@ class Backprop:
                 o, trace.mask = self._drop(i, a, self.dropout, rng)
         return traces
 
-    def _through_activation(
-        self, i: int, delta: Array, trace: _Trace, arrays: LayerArrays, gradient: LayerArrays
-    ) -> None:
+    def _through_activation(self, i: int, delta: Array, trace: _Trace, arrays: LayerArrays, gradient: LayerArrays) -> None:
         layer = self.layers[i]
         if gradient.ceiling is not None:
             gradient.ceiling[0] = 0

@@ -37,6 +37,7 @@ def convert(
     n_steps: int | None = None,
     grid: float | None = GRID,
     v_init: float = 0.5,
+    target_loss: float = 0.1,
     check: bool = True,
     progress: ProgressCallback | None = None,
 ) -> SpikingNetwork:
@@ -46,11 +47,13 @@ def convert(
     ----------
     mlp : the trained network; it is not changed.
     calibration : (n_samples, n_in) array, or batches that can be read more than once; no labels are needed.
-    method : name, options struct, table, or a list of steps (``converters.methods.METHODS``).
+    method : name, options struct, table, or a list of steps (``converters.methods.METHODS``); ``"auto"`` tries several
+        and picks by agreement with ``mlp`` on held-out samples.
     n_steps : T for which the network is meant; needed by the methods that are made for one T.
     grid : unit of the exact arithmetic as a share of the threshold, a power of two; None: floats, without the promise that every
         engine gives the same spikes.
     v_init : potential at the first step as a share of the threshold.
+    target_loss : with ``method="auto"``: percentage points of disagreement that are accepted.
     check : run the result on some calibration samples and raise where it is silent or saturated.
 
     Raises
@@ -62,6 +65,12 @@ def convert(
     Source: Rueckauer et al. 2017, doi:10.3389/fnins.2017.00682; Bu et al. 2022 (AAAI) for v_init; the methods name their own.
     """
     _check_numbers(n_steps, grid, v_init)
+    if isinstance(method, str) and method == "auto":
+        from .methods.auto import auto
+
+        return auto(
+            mlp, calibration, target_loss=target_loss, n_steps=n_steps, grid=grid, v_init=v_init, check=check, progress=progress
+        )
     steps = resolve(method)
     draft = begin(mlp, calibration, n_steps=n_steps, v_init=v_init, progress=progress)
     seen = survey(draft)
@@ -253,7 +262,6 @@ def _rounding(draft: Draft, network: SpikingNetwork, samples: int = 1000) -> dic
         own = by_source.pop(name, None)
         skips = tuple(replace(s, weight=by_source[_source(s.source, draft)]) for s in layer.skips)
         bias = network[name].bias
-        assert bias is not None
         rounded.append(
             replace(
                 layer,

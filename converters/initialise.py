@@ -16,9 +16,7 @@ Array = np.ndarray
 SMALLEST_CEILING = 1e-3
 
 
-def new_network(
-    sizes: Sequence[int], n_seq: int, recurrent: bool, options: TrainOptions, rng: np.random.Generator
-) -> tuple[Dense, ...]:
+def new_network(sizes: Sequence[int], n_seq: int, recurrent: bool, options: TrainOptions, rng: np.random.Generator) -> tuple[Dense, ...]:
     """Return layers with He's weights; recurrent hidden layers start at a multiple of the identity.
 
     Source
@@ -59,9 +57,7 @@ def with_activation(layers: Sequence[Dense], options: TrainOptions) -> tuple[Den
     return (*below, layers[-1])
 
 
-def start_ceilings(
-    layers: Sequence[Dense], given: Sequence[Dense], parameters: Sequence[LayerArrays], x: Array
-) -> None:
+def start_ceilings(layers: Sequence[Dense], given: Sequence[Dense], parameters: Sequence[LayerArrays], x: Array) -> None:
     """Set each new qcfs ceiling where its steps are nearest to the ReLU on x (n_seq, B, n_in), lowest layer first.
 
     ceiling = argmin over 100 shares of the largest activation of  mean (ReLU(z) - qcfs(z; ceiling, levels))^2.

@@ -143,9 +143,7 @@ def train(
     )
 
 
-def _start(
-    model: MLP | Sequence[int], data: TrainData, sequences: bool, options: TrainOptions, rng: np.random.Generator
-) -> MLP:
+def _start(model: MLP | Sequence[int], data: TrainData, sequences: bool, options: TrainOptions, rng: np.random.Generator) -> MLP:
     if isinstance(model, MLP):
         return model
     return MLP(new_network(model, len(data.x), sequences, options, rng), task=data.task)

@@ -98,9 +98,7 @@ def steps(curves: Rows, reference: Rows, faint: Rows, labels: Rows, domain: tupl
     colour = _group_colour(legend=False)
     dash = _group_dash()
     line = alt.Chart(alt.NamedData("data"))
-    behind = [
-        alt.Chart(alt.NamedData("faint")).mark_line(strokeWidth=1, opacity=0.3).encode(x, y, colour, detail="run:N")
-    ]
+    behind = [alt.Chart(alt.NamedData("faint")).mark_line(strokeWidth=1, opacity=0.3).encode(x, y, colour, detail="run:N")]
     layers = [
         line.mark_area(opacity=0.14).encode(x, low, high, colour),
         alt.Chart(alt.NamedData("reference")).mark_rule(strokeWidth=1.5).encode(y, colour),
@@ -132,9 +130,7 @@ def steps(curves: Rows, reference: Rows, faint: Rows, labels: Rows, domain: tupl
     )
 
 
-def tradeoff(
-    points: Rows, front: Rows, ring: Rows, references: Rows, x: str, x_title: str, unit: str, domain: tuple[float, float]
-) -> Spec:
+def tradeoff(points: Rows, front: Rows, ring: Rows, references: Rows, x: str, x_title: str, unit: str, domain: tuple[float, float]) -> Spec:
     """Draw accuracy against a cost on a logarithmic axis, with intervals both ways and the Pareto front.
 
     points : label, group, x (field ``x``), x_low, x_high, accuracy, low, high, name ("" or what to write beside it);
@@ -152,9 +148,7 @@ def tradeoff(
         alt.Tooltip("high:Q", title="95 % high", format=".2%"),
         alt.Tooltip(f"{x}:Q", title=x_title, format=".3s"),
     ]
-    shape = alt.Shape(
-        "group:N", scale=alt.Scale(domain=list(GROUP_COLOURS), range=["diamond", "circle", "circle", "triangle-up"])
-    )
+    shape = alt.Shape("group:N", scale=alt.Scale(domain=list(GROUP_COLOURS), range=["diamond", "circle", "circle", "triangle-up"]))
     cloud = alt.Chart(alt.NamedData("data"))
     beside = alt.Chart(alt.NamedData("references"))
     crowded = len(points) > 24
@@ -165,13 +159,9 @@ def tradeoff(
             alt.X(f"{x}_low:Q", scale=scale), alt.X2(f"{x}_high:Q"), axis_y, color=colour
         ),
         beside.mark_point(filled=True, size=70, opacity=1).encode(axis_x, axis_y, shape, color=colour, tooltip=tooltip[:2] + tooltip[4:]),
-        cloud.mark_point(filled=True, size=70, opacity=0.75 if crowded else 1).encode(
-            axis_x, axis_y, shape, color=colour, tooltip=tooltip
-        ),
+        cloud.mark_point(filled=True, size=70, opacity=0.75 if crowded else 1).encode(axis_x, axis_y, shape, color=colour, tooltip=tooltip),
     ]
-    layers.append(
-        alt.Chart(alt.NamedData("ring")).mark_point(filled=False, size=220, color=TEXT, strokeWidth=1.5).encode(axis_x, axis_y)
-    )
+    layers.append(alt.Chart(alt.NamedData("ring")).mark_point(filled=False, size=220, color=TEXT, strokeWidth=1.5).encode(axis_x, axis_y))
     # Names are not colour-coded data: one muted ink, beside their point, written towards the middle of the chart.
     middle = math.sqrt(math.prod(scale.domain))
     named = [
@@ -279,9 +269,7 @@ def break_even(line: Rows, rules: Rows, marks: Rows) -> Spec:
     return _spec(alt.layer(*layers), {"data": line, "rules": rules, "marks": marks}, 300)
 
 
-def bars(
-    rows: Rows, field: str, x_title: str, unit: str, series: Mapping[str, str], order: Sequence[str], percent: bool = False
-) -> Spec:
+def bars(rows: Rows, field: str, x_title: str, unit: str, series: Mapping[str, str], order: Sequence[str], percent: bool = False) -> Spec:
     """Draw grouped horizontal bars from zero: one group a layer, one bar a series, its number at its end.
 
     rows : label, series, ``field``, text; series : {name: colour}; order : of the labels.
@@ -289,7 +277,7 @@ def bars(
     names = [name for name in series if any(row["series"] == name for row in rows)]
     # Small numbers without a unit are written out: "10 m" would be read as metres.
     bare = not unit and max((abs(row[field]) for row in rows), default=0.0) < 1
-    label = PERCENT if percent else "format(datum.value, '~g')" if bare else _prefixed(unit)
+    label = PERCENT if percent else "format(datum.value, ',.6~f')" if bare else _prefixed(unit)
     x = alt.X(f"{field}:Q", title=x_title, axis=alt.Axis(labelExpr=label, grid=True, tickCount=5, labelOverlap=True))
     y = alt.Y("label:N", sort=list(order), title=None, axis=alt.Axis(ticks=False), scale=alt.Scale(paddingInner=0.25))
     colour = alt.Color(
@@ -315,7 +303,7 @@ def density(cells: Rows, diagonal: Rows, x_title: str, y_title: str, colour: str
     """
     largest = max(row["pairs"] for row in cells)
     x = alt.X("x_low:Q", title=x_title, scale=alt.Scale(nice=False, zero=True), axis=alt.Axis(tickCount=6))
-    y = alt.Y("y_low:Q", title=y_title, scale=alt.Scale(nice=False, zero=True), axis=alt.Axis(tickCount=6, grid=False))
+    y = alt.Y("y_low:Q", title=y_title, scale=alt.Scale(nice=False, zero=False), axis=alt.Axis(tickCount=6, grid=False))
     shade = alt.Opacity("pairs:Q", scale=alt.Scale(type="log", domain=[1, max(largest, 2)], range=[0.12, 1]), legend=None)
     rect = (
         alt.Chart(alt.NamedData("data"))
@@ -435,7 +423,7 @@ def lines(
     names = _labels(rows, "series")
     colours = [*COMPONENT_COLOURS.values()]
     x = alt.X("step:Q", title=x_title, axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(zero=False, nice=False))
-    y = alt.Y(f"{field}:Q", title=y_title, axis=alt.Axis(tickCount=5, format="~g"))
+    y = alt.Y(f"{field}:Q", title=y_title, axis=alt.Axis(tickCount=5, labelExpr="format(datum.value, ',.4~f')"))
     pens = [named.get(name, (MUTED, ""))[0] if named else colours[k % len(colours)] for k, name in enumerate(names)]
     legend = None if named else alt.Legend(title=series_title or None, titleOrient="left", columns=6)
     colour = alt.Color("series:N", sort=names, scale=alt.Scale(domain=names, range=pens), legend=legend)
@@ -544,10 +532,13 @@ def balance(rows: Rows, order: Sequence[str]) -> Spec:
         legend=alt.Legend(title=None, symbolType="square"),
         sort=names,
     )
-    tooltip = [alt.Tooltip("label:N", title="class"), alt.Tooltip("series:N", title="set"), alt.Tooltip("samples:Q"), alt.Tooltip("text:N", title="share")]
-    drawn = (
-        alt.Chart(alt.NamedData("data")).mark_bar().encode(x, y, colour, xOffset=alt.XOffset("series:N", sort=names), tooltip=tooltip)
-    )
+    tooltip = [
+        alt.Tooltip("label:N", title="class"),
+        alt.Tooltip("series:N", title="set"),
+        alt.Tooltip("samples:Q"),
+        alt.Tooltip("text:N", title="share"),
+    ]
+    drawn = alt.Chart(alt.NamedData("data")).mark_bar().encode(x, y, colour, xOffset=alt.XOffset("series:N", sort=names), tooltip=tooltip)
     return _spec(alt.layer(drawn), {"data": rows}, 170)
 
 
@@ -596,7 +587,7 @@ def _group_colour(legend: bool, names: Sequence[str] = tuple(GROUP_COLOURS)) -> 
     return alt.Color(
         "group:N",
         scale=alt.Scale(domain=list(names), range=[GROUP_COLOURS[name] for name in names]),
-        legend=alt.Legend(title=None, columns=4) if legend else None,
+        legend=alt.Legend(title=None, columns=4, symbolOpacity=1) if legend else None,
     )
 
 
@@ -618,7 +609,8 @@ def _spec(chart: alt.LayerChart, datasets: Mapping[str, Rows], height: int, padd
     """Finish a chart: fill the width of its container (axes, legend and padding included), put its rows and the look inside."""
     chart = chart.properties(width="container", height=height, autosize=alt.AutoSizeParams(type="fit", contains="padding"))
     chart = chart.properties(padding={"left": 5, "top": 5, "right": 5, "bottom": 5, **(padding or {})})
-    spec: Spec = chart.to_dict()
+    # The tests hold every chart against the schema of Vega-Lite; users need not wait for that.
+    spec: Spec = chart.to_dict(validate=False)
     spec["config"] = CONFIG
     spec["datasets"] = {name: [dict(row) for row in rows] for name, rows in datasets.items()}
     return spec

@@ -113,9 +113,10 @@ def _data(data_dir: Path | None) -> Iterator[Result]:
     for root in roots:
         if not root.is_dir():
             yield Result("data folder", False, f"{root} is not a folder", False)
-    for name in DATASETS:
+    for name, entry in DATASETS.items():
         if name == "digits":
             continue
-        places = [root / name for root in (*roots, cache_folder()) if (root / name).is_dir()]
+        folder = entry.folder or name
+        places = [root / folder for root in (*roots, cache_folder()) if (root / folder).is_dir()]
         found = f"in {places[0]}" if places else "not on this machine; downloaded when first used"
         yield Result(name, bool(places), found, False)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from .terminal import Terminal, check_writable, guarded
+from .terminal import Terminal, check_writable, complain, guarded
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -29,10 +29,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 110},
 )
 NOTHING = "Nothing was written."
-KEPT = "Finished trials are kept; the same command goes on from there."
 NONE: list[str] = []
 
 Data = Annotated[str, typer.Argument(metavar="DATASET", help="A name of 'spikeport list datasets', or a .npz (x, y) or .csv file.")]
@@ -70,10 +69,18 @@ def options(
     """Port a trained ReLU network onto a model of a neuromorphic chip, and measure what that costs and saves."""
 
 
-def command(example: str, left: str = "", name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def kept(folder: Path) -> str:
+    """Return what an error leaves of a run in a folder of results."""
+    whole = (folder / "store.json").exists()
+    return f"Finished trials are kept in {folder}; the same command goes on from there." if whole else NOTHING
+
+
+def command(
+    example: str, left: str | Callable[[Path], str] = "", name: str | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command: add --quiet, --json and --debug, end its help with an example, and turn exceptions into messages.
 
-    ``left`` says what an error leaves behind. A parameter of type ``Out`` is checked to be writable before any work.
+    ``left`` says what an error leaves behind, or finds out by looking at ``out``. A parameter of type ``Out`` is checked to be writable before any work.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -88,7 +95,7 @@ def command(example: str, left: str = "", name: str | None = None) -> Callable[[
 
         @functools.wraps(function)
         def run(*, quiet: bool, as_json: bool, debug: bool, **given: Any) -> None:
-            with guarded(left, debug) as status:
+            with guarded(lambda: left(given["out"]) if callable(left) else left, debug) as status:
                 if writes:
                     check_writable(given["out"])
                 function(Terminal(quiet, as_json), **given)
@@ -266,7 +273,7 @@ def plan(
     terminal.answer(*plan_lines(look(experiment, out, str(data_dir or "")), experiment))
 
 
-@command("spikeport compare digits.toml --out results", KEPT)
+@command("spikeport compare digits.toml --out results", kept)
 def compare(
     terminal: Terminal,
     config: Config,
@@ -282,7 +289,7 @@ def compare(
     terminal.say("Next:", f"open the page, or add --set run.n_steps=[1,2,4,8,16] for a sweep over T; spikeport plan {config}")
 
 
-@command("spikeport demo", KEPT)
+@command("spikeport demo", kept)
 def demo(
     terminal: Terminal,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the results.")] = Path("spikeport-demo"),
@@ -295,6 +302,8 @@ def demo(
 def _compare(
     terminal: Terminal, config: str, out: Path, settings: Sequence[str], preset: str, workers: int, scheduler: str, data_dir: Path | None
 ) -> None:
+    from neuro.errors import EngineError
+
     from .compare import compare_store
     from .config import load_experiment
     from .report import report as write
@@ -318,6 +327,8 @@ def _compare(
     terminal.answer(lines, {**facts, "page": str(page)})
     terminal.say("")
     terminal.say("Page:", str(page))
+    if done.failed:
+        raise EngineError(f"{done.failed} of {len(experiment.trials)} trials failed; the reasons are above and on the page")
 
 
 FORMATS = ("html", "md", "svg-figures", "png-figures", "pdf-figures")
@@ -399,10 +410,20 @@ def check(terminal: Terminal, data_dir: DataDir = None) -> None:
         raise EngineError(f"the installation does not work: {', '.join(broken)}")
 
 
+INTERRUPTED = 130  # how typer ends when it is stopped outside of a command
+
+
 def main() -> NoReturn:
-    """Run the command line."""
-    app(prog_name="spikeport")
-    raise SystemExit(0)
+    """Run the command line; exit with 0, 1 (the work could not be done) or 2 (wrong usage)."""
+    try:
+        app(prog_name="spikeport")
+    except SystemExit as end:
+        if end.code != INTERRUPTED:
+            raise
+    except KeyboardInterrupt:
+        pass
+    complain("stopped by Ctrl-C", NOTHING)
+    raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,9 @@ class Report:
 
 
 class Crew(Protocol):
-    """Takes jobs and reports on them."""
+    """Takes jobs and reports on them; ``retries``: whether it has tried a job again before it reports a death."""
+
+    retries: bool
 
     def room(self) -> int:
         """How many more jobs it can take now."""
@@ -84,6 +86,8 @@ def perform_and_settle(job: Job) -> Report:
 class Alone:
     """One job at a time, in this process."""
 
+    retries = False
+
     def __init__(self) -> None:
         self._reports: deque[Report] = deque()
         self._frozen = gc.get_freeze_count() > 0
@@ -115,6 +119,8 @@ class _Worker:
 
 class Processes:
     """Worker processes of this machine, one job each; a worker that dies is reported and replaced."""
+
+    retries = False
 
     def __init__(self, workers: int) -> None:
         self._context = get_context("spawn")  # fork would copy the locks of threads that BLAS and numba started
@@ -226,8 +232,11 @@ class Dask:
     EngineError : distributed is not installed, or the scheduler cannot be reached.
     """
 
-    def __init__(self, scheduler: str, timeout: float = 30.0) -> None:
+    retries = True
+
+    def __init__(self, scheduler: str, timeout: float = 30.0, prepare: Callable[[], Any] | None = None) -> None:
         try:
+            import dask
             import distributed
         except ImportError as error:
             raise EngineError("a Dask scheduler needs the extra: pip install 'spikeport[cluster]'") from error
@@ -241,7 +250,9 @@ class Dask:
                     f"scheduler {scheduler!r}: expected local, local:WORKERS or an address such as tcp://host:8786"
                 )
             workers = int(count) if count else os.cpu_count() or 1
-            with _limited_threads(max(1, (os.cpu_count() or 1) // workers)):
+            threads = max(1, (os.cpu_count() or 1) // workers)
+            # One more try on another worker, as in every crew.
+            with dask.config.set({"distributed.scheduler.allowed-failures": 1}), _limited_threads(threads):
                 self._cluster = distributed.LocalCluster(
                     n_workers=workers,
                     threads_per_worker=1,
@@ -256,7 +267,18 @@ class Dask:
             raise EngineError(
                 f"no Dask scheduler answers at {scheduler!r} ({error}); start one with: dask scheduler"
             ) from error
+        if prepare is not None:
+            self._prepare(prepare)
         self._running: dict[Any, str] = {}
+
+    def _prepare(self, prepare: Callable[[], Any]) -> None:
+        class Preparation(self._distributed.WorkerPlugin):  # type: ignore[name-defined, misc]
+            name = "spikeport"
+
+            def setup(self, worker: Any) -> None:
+                prepare()
+
+        self.client.register_plugin(Preparation())
 
     def room(self) -> int:
         """Two jobs a thread of the cluster: one running, one waiting; at least one while the cluster still grows."""
@@ -290,8 +312,8 @@ class Dask:
             self._cluster.close()
 
 
-def crew(workers: int = 1, scheduler: str = "") -> Crew:
-    """Return this process, ``workers`` processes of this machine, or a Dask cluster."""
+def crew(workers: int = 1, scheduler: str = "", prepare: Callable[[], Any] | None = None) -> Crew:
+    """Return this process, ``workers`` processes of this machine, or a Dask cluster; ``prepare`` as for :class:`Dask`."""
     if scheduler:
-        return Dask(scheduler)
+        return Dask(scheduler, prepare=prepare)
     return Alone() if workers <= 1 else Processes(workers)

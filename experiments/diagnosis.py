@@ -122,7 +122,7 @@ def decompositions(
         r = recording.sample_rates.get(name)
         if r is None or not len(r) or name not in activations:
             return ()
-        r = r.astype(np.float64)
+        r = np.rint(r.astype(np.float64) * n_steps) / n_steps  # recorded in float32
         population = network[name]
         theta = per_neuron(population.v_threshold, population.size)
         bias = np.zeros(population.size) if population.bias is None else np.asarray(population.bias, np.float64)

@@ -6,7 +6,6 @@ import functools
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -17,11 +16,12 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from neuro.errors import SpecError, StoreError, nearest
+from neuro.archive import write_atomically
+from neuro.errors import SpecError, nearest
 
 from . import charts, images, tables, units
 from .comparison import Comparison, DataCard, Disagreements, Figure, Finding, Row
-from .panels import Focus, Panel, focus, panels
+from .panels import Focus, focus, panels
 from .panels.panel import GROUP_NAMES, quantity
 from .panels.who import card, class_names
 from .tables import Table
@@ -37,6 +37,7 @@ SECTIONS = {
     "data": "The data",
     "method": "Method, sources and how to run it again",
 }
+LAYER_FACTS = ("name", "kind", "n_in", "n_out", "parameters", "activation")
 RENDERERS: dict[str, Callable[..., Any]] = {
     "svg": vl_convert.vegalite_to_svg,
     "png": functools.partial(vl_convert.vegalite_to_png, scale=2),
@@ -60,16 +61,14 @@ def report(comparison: Comparison, path: str | os.PathLike[str]) -> Path:
     ------
     StoreError : the page cannot be written.
     """
-    target = Path(path)
-    _write(target, page(comparison).encode())
-    return target
+    return write_atomically(path, page(comparison).encode())
 
 
 def page(comparison: Comparison) -> str:
     """Return the page: one HTML document with styles, scripts and data inside, that asks for nothing from elsewhere."""
     at = focus(comparison)
     made = panels(comparison)
-    content = {
+    content: dict[str, Any] = {
         "c": comparison,
         "at": at,
         "facts": _facts(comparison),
@@ -95,7 +94,7 @@ def report_markdown(comparison: Comparison) -> str:
     """Return verdict, tables, titles of the charts, omissions and method as Markdown."""
     at = focus(comparison)
     made = panels(comparison)
-    content = {
+    content: dict[str, Any] = {
         "c": comparison,
         "at": at,
         "facts": _facts(comparison),
@@ -126,9 +125,21 @@ def figures(comparison: Comparison, folder: str | os.PathLike[str], formats: Seq
         for name in formats:
             drawn = RENDERERS[name](spec)
             path = Path(folder) / f"{panel.name}.{name}"
-            _write(path, drawn.encode() if isinstance(drawn, str) else drawn)
-            written.append(path)
+            written.append(write_atomically(path, drawn.encode() if isinstance(drawn, str) else drawn))
     return written
+
+
+def index(pages: Sequence[tuple[str, Comparison]], path: str | os.PathLike[str]) -> Path:
+    """Write a page that lists comparisons with their verdicts, and return its path.
+
+    pages : (address of the comparison's page, relative to ``path``; the comparison), in the order of the list.
+
+    Raises
+    ------
+    StoreError : the page cannot be written.
+    """
+    content = {"pages": pages, "style": Markup(_text("style.css"))}
+    return write_atomically(path, _environment().get_template("index.html.j2").render(content).encode())
 
 
 def html_fragment(comparison: Comparison) -> str:
@@ -198,10 +209,13 @@ def _unlike(comparison: Comparison) -> list[Any]:
 
 
 def _networks(comparison: Comparison) -> Table | None:
-    lines = [[n.label if k == 0 else "", *layer.values()] for n in _unlike(comparison) for k, layer in enumerate(n.layers)]
-    heads = next((list(n.layers[0]) for n in comparison.networks if n.layers), None)
-    if heads is None:
+    found = {key for n in comparison.networks for layer in n.layers for key in layer}
+    heads = sorted(found, key=lambda key: (LAYER_FACTS.index(key) if key in LAYER_FACTS else len(LAYER_FACTS), key))
+    if not heads:
         return None
+    lines = [
+        [n.label if k == 0 else "", *(layer.get(key) for key in heads)] for n in _unlike(comparison) for k, layer in enumerate(n.layers)
+    ]
     return tables.texts("networks", "Layers of the source networks.", ["Network", *(h.replace("_", " ") for h in heads)], lines)
 
 
@@ -257,7 +271,7 @@ def _settings(at: Focus | None) -> list[tuple[str, str]]:
     if at is None:
         return []
     told = {**at.main.settings, **{f"engine.{key}": value for key, value in at.main.engine.items()}}
-    return [(key, _said(value)) for key, value in told.items() if value is not None and not isinstance(value, dict)]
+    return [(key, _said(value)) for key, value in told.items() if value not in (None, "") and not isinstance(value, dict)]
 
 
 def _provenance(comparison: Comparison) -> list[tuple[str, str]]:
@@ -301,7 +315,7 @@ def _card(c: DataCard) -> list[tuple[str, str]]:
         ("Licence", c.licence),
         ("Source", c.source),
         ("Checksum", c.checksum),
-        *((name.replace("_", " ").capitalize(), _said(value)) for name, value in c.extra.items()),
+        *((name.replace("_", " ").capitalize(), _said(value)) for name, value in c.extra.items() if name not in ("checksum", "sha256")),
     ]
     return [(name, text) for name, text in facts if text]
 
@@ -356,7 +370,7 @@ def _chart_colours() -> str:
 @functools.lru_cache(maxsize=1)
 def _bundle() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script."""
-    bundle: str = vl_convert.javascript_bundle()
+    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
@@ -380,7 +394,8 @@ def _environment(autoescape: bool = True) -> jinja2.Environment:
 
 
 def _tight(text: str) -> str:
-    """Keep a number and its unit, and T and its value, on one line."""
+    """Keep a number and its unit, and T and its value, on one line; write micro as its sign."""
+    text = re.sub(r"(?<=\d )u(?=[JsW]\b)", "\N{MICRO SIGN}", text)
     return re.sub(r"(?<=\d) (?=%|[fpnµmkMGT]?[JsWBV]\b)|(?<=\bT) (?== )|(?<=T =) (?=\d)", "\N{NO-BREAK SPACE}", text)
 
 
@@ -388,20 +403,4 @@ def _markdown_cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Write a draft beside the target and rename it: nobody ever sees half a file."""
-    draft = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            draft = Path(file.name)
-            file.write(data)
-        draft.chmod(0o644)
-        draft.replace(path)
-    except OSError as error:
-        if draft is not None:
-            draft.unlink(missing_ok=True)
-        raise StoreError(f"{path}: cannot be written ({error.strerror}); name another file") from error
-
-
-__all__ = ["Panel", "figures", "html_fragment", "page", "report", "report_markdown"]
+__all__ = ["figures", "html_fragment", "index", "page", "report", "report_markdown"]

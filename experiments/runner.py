@@ -21,7 +21,7 @@ from .crew import Alone, Crew, Job, Report, crew
 from .files import load_data
 from .plan import resolved
 from .probes import probe
-from .stages import Context, Outcome, Stage, stages_of, work
+from .stages import Context, Outcome, Stage, load_engines, stages_of, work
 from .store import DiskFullError, Status, Store, TrialResult
 
 DEATHS = 2  # a job is tried on a second worker, then given up
@@ -121,7 +121,7 @@ def run(
         _probe(experiment, store, context, options, progress)
         return Summary(present, 0, 0, 0, time.monotonic() - began)
     state = _graph(missing, store, context)
-    with_help = crew(options.workers, options.scheduler)
+    with_help = crew(options.workers, options.scheduler, load_engines)
     if isinstance(with_help, Alone):
         # Callbacks cannot travel to other processes, but here nothing travels.
         state.jobs = {n: Job(j.name, j.function, (*j.arguments, progress)) for n, j in state.jobs.items()}
@@ -180,7 +180,7 @@ def _drive(
             helpers.start(state.jobs[name])
         for report in helpers.wait():
             running.discard(report.name)
-            outcome = _judge(report, state)
+            outcome = _judge(report, state, helpers.retries)
             if outcome is None:
                 state.ready.appendleft(report.name)
                 continue
@@ -197,13 +197,13 @@ def _drive(
             progress(Progress("trials", present + done, total, info))
 
 
-def _judge(report: Report, state: _State) -> Outcome | None:
+def _judge(report: Report, state: _State, retried: bool) -> Outcome | None:
     """Return what became of a job; None when it is to be tried again."""
     if report.died:
         state.deaths[report.name] = state.deaths.get(report.name, 0) + 1
-        if state.deaths[report.name] < DEATHS:
+        if state.deaths[report.name] < DEATHS and not retried:
             return None
-        return Outcome(status="failed", reason=f"{report.died}, and so did the one before it")
+        return Outcome(status="failed", reason=f"{report.died}; it was tried on more than one")
     if report.error:
         return Outcome(status="failed", reason=report.error, trace=report.trace)
     return report.value

@@ -6,6 +6,7 @@ A shared stage is named by the hash of the settings it depends on, so that trial
 
 from __future__ import annotations
 
+import importlib
 import time
 import traceback
 import warnings
@@ -26,7 +27,7 @@ from neuro import archive
 from neuro.chip import load_chip
 from neuro.deploy import Deployment, DeployOptions, deploy
 from neuro.encoding import with_encoder
-from neuro.engines import EngineOptions, Record, simulate
+from neuro.engines import ENGINES, EngineOptions, Record, simulate
 from neuro.errors import (
     CapacityError,
     ConversionError,
@@ -146,6 +147,12 @@ def stages_of(trial: Trial) -> list[Stage]:
         if trial.deploy is not None:
             chain.append(("deployment", deployment_key(trial)))
     return [Stage(kind, key, trial.plain) for kind, key in chain]
+
+
+def load_engines() -> None:
+    """Load what engines need, in the main thread: Brian2 installs a handler for Ctrl-C, which other threads may not."""
+    for name in ENGINES:
+        importlib.import_module(f"neuro.engines.{name}")
 
 
 def work(stage: Stage, context: Context, progress: ProgressCallback | None = None) -> Outcome:
@@ -289,7 +296,7 @@ class Bench:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.filterwarnings("always", category=UserWarning, module=r"(experiments|converters|neuro)\.")
                 measured = self._measure(trial)
-            notes = tuple(dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning)))
+            notes = tuple(dict.fromkeys(str(w.message) for w in caught if _for_user(w.category)))
             measured.result["warnings"] = list(notes)
         except DiskFullError:
             raise
@@ -390,6 +397,10 @@ class Bench:
 def ann_key(trial: Trial) -> str:
     """Return the key of the ANN's own trial, which every run of it is compared with."""
     return msgspec.structs.replace(trial, convert=None, run=None, deploy=None).key
+
+
+def _for_user(category: type[Warning]) -> bool:
+    return issubclass(category, UserWarning) and not issubclass(category, DeprecationWarning)
 
 
 def _plain(settings: Any) -> Any:

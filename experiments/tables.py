@@ -10,8 +10,8 @@ import numpy as np
 
 from . import units
 from .comparison import Comparison, Figure, Range, Row, SeedSummary
-from .panels.panel import GROUP_NAMES, Focus, quantity
-from .panels.results import selected
+from .panels.cost import ordered, selected
+from .panels.panel import GROUP_NAMES, Focus, known, quantity
 
 FIGURE_SPACE, POINT_SPACE = "\u2007", "\u2008"
 
@@ -61,7 +61,8 @@ class Table:
 def texts(name: str, caption: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     """Return a table of words and numbers as they are; a column is numeric when every filled cell of it is."""
     lines = [list(row) for row in rows]
-    heads, cells = [], [[] for _ in lines]
+    heads: list[Column] = []
+    cells: list[list[Cell]] = [[] for _ in lines]
     for k, label in enumerate(columns):
         values = [line[k] for line in lines]
         numeric = any(map(_number, values)) and all(_number(v) or v in ("", None) or _is_missing(v) for v in values)
@@ -168,9 +169,7 @@ def _of_row(row: Row) -> _Line:
 
 def _of_summary(comparison: Comparison, s: SeedSummary) -> _Line:
     row = comparison[s.rows[0]]
-    return _Line(
-        s.label, s.group, s.accuracy, s.disagreement, s.loss, s.energy, s.latency, s.spikes, s.synaptic_operations, row, s.n_seeds
-    )
+    return _Line(s.label, s.group, s.accuracy, s.disagreement, s.loss, s.energy, s.latency, s.spikes, s.synaptic_operations, row, s.n_seeds)
 
 
 def _exact(value: float | None) -> Range | None:
@@ -240,7 +239,9 @@ def _shares(ranges: Sequence[Range | None]) -> list[Cell]:
 def _percent(r: Range | None, digits: int = 2) -> Cell:
     if r is None:
         return Cell(units.MISSING)
-    return Cell(f"{100 * r.value:.{digits}f}", r.value, "" if r.low == r.high else f"{100 * r.low:.1f}\u2013{100 * r.high:.1f}")
+    # A t interval over a few seeds may leave the range of a share.
+    low, high = max(0.0, r.low), min(1.0, r.high)
+    return Cell(f"{100 * r.value:.{digits}f}", r.value, "" if low == high else f"{100 * low:.1f}\u2013{100 * high:.1f}")
 
 
 def _points(r: Range | None) -> Cell:
@@ -362,12 +363,12 @@ def energy(at: Focus) -> Table | None:
     rows = [row for row in at.family if row.energy is not None]
     if not rows:
         return None
-    names = list(dict.fromkeys(name for row in rows for name in row.energy.by_component))
-    apart = list(dict.fromkeys(name for row in rows for name in row.energy.apart))
-    unit, factor = _prefix([row.energy.total.value for row in rows], "J")
-    lines = [[name, *(_bounded(row.energy.by_component.get(name), factor) for row in rows)] for name in names]
-    lines.append(["total", *(_bounded(row.energy.total, factor) for row in rows)])
-    lines += [[f"beside, not added: {name}", *(_bounded(row.energy.apart.get(name), factor) for row in rows)] for name in apart]
+    names = ordered(rows)
+    apart = list(dict.fromkeys(name for row in rows for name in known(row.energy).apart))
+    unit, factor = _prefix([known(row.energy).total.value for row in rows], "J")
+    lines = [[name, *(_bounded(known(row.energy).by_component.get(name), factor) for row in rows)] for name in names]
+    lines.append(["total", *(_bounded(known(row.energy).total, factor) for row in rows)])
+    lines += [[f"beside, not added: {name}", *(_bounded(known(row.energy).apart.get(name), factor) for row in rows)] for name in apart]
     table = texts(
         "energy", f"Energy per inference by component [{unit}], with low and high.", ["Component", *(row.label for row in rows)], lines
     )
@@ -398,8 +399,8 @@ def conventional(at: Focus) -> Table | None:
         "The ANN on conventional digital hardware, per inference. Not counted: "
         + "; ".join(dict.fromkeys(word for c in found for word in c.missing))
         + ".",
-        ["Design", f"Energy [{unit}]", "MACs", "Weights from", "Batch"],
-        [[c.label, _bounded(c.energy, factor), _count(c.macs), c.memory, c.batch] for c in found],
+        ["Design", f"Energy [{unit}]", "MACs", "Batch"],
+        [[c.label, _bounded(c.energy, factor), _count(c.macs), c.batch] for c in found],
     )
 
 

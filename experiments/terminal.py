@@ -10,7 +10,7 @@ import tempfile
 import textwrap
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -68,7 +68,7 @@ def _plain(value: Any) -> Any:
 
 def complain(message: str, left: str = "") -> None:
     """Print an error on standard error, and what was left untouched: on the same line, or below a list of causes."""
-    if left and not message.rstrip().endswith(left):
+    if left and "othing was" not in message:
         message += f"\n{left}" if "\n" in message else f"{'' if message.endswith('.') else '.'} {left}"
     print(f"spikeport: {message}", file=sys.stderr, flush=True)
 
@@ -94,7 +94,7 @@ def describe(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def guarded(left: str, debug: bool) -> Iterator[list[int]]:
+def guarded(left: Callable[[], str], debug: bool) -> Iterator[list[int]]:
     """Turn every exception into a message; the yielded list receives the exit status 1 when there was one."""
     status: list[int] = []
     with warnings.catch_warnings():
@@ -108,7 +108,7 @@ def guarded(left: str, debug: bool) -> Iterator[list[int]]:
         except (Exception, KeyboardInterrupt) as error:
             if debug:
                 traceback.print_exc()
-            complain(describe(error), left)
+            complain(describe(error), left())
             status.append(1)
 
 

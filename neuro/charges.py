@@ -58,7 +58,8 @@ class Ledger:
     def __init__(self, chip: Any, activity: Activity, mode: Mode) -> None:
         self.chip, self.activity, self.mode = chip, activity, mode
         self.terms: list[Term] = []
-        self.missing: list[str] = []
+        self._absent: dict[tuple[str, str, str], list[tuple[str, float]]] = {}
+        self._missing: list[str] = []
         self.notes: list[str] = []
         stated = chip.energy.contained
         names = stated.value if stated is not None else ()
@@ -75,12 +76,29 @@ class Ledger:
         n = self.activity.mean(count)
         if figure is None:
             if component not in self.contained:
-                counted = f"{n:g} {unit} an inference in {layer}"
-                self.missing.append(f"{component}: energy.{name} has no published figure ({counted})")
+                reason = f"energy.{name} has no published figure"
+                self.lack(component, reason, n, unit, layer)
             return
         least = n if low is None else self.activity.mean(low)
         value = Estimate(figure.value * n, figure.low * least, figure.high * n)
         self.add(layer, component, n, unit, value, name, f"{n:g} {unit} x {figure.value:g} J")
+
+    def lack(self, component: str, reason: str, n: float, unit: str, layer: str) -> None:
+        """Note that ``n`` events an inference cannot be costed; layers with the same reason are listed together."""
+        self._absent.setdefault((component, reason, unit), []).append((layer, n))
+
+    def leave_out(self, what: str) -> None:
+        """Note something else that no sum holds."""
+        self._missing.append(what)
+
+    @property
+    def missing(self) -> list[str]:
+        """What is in no sum, in words."""
+        absent = []
+        for (component, reason, unit), parts in self._absent.items():
+            where = ", ".join(dict.fromkeys(layer for layer, _ in parts))
+            absent.append(f"{component}: {reason} ({sum(n for _, n in parts):g} {unit} an inference, in {where})")
+        return absent + self._missing
 
     def add(self, layer: str, component: str, n: float, unit: str, value: Estimate, name: str, formula: str) -> None:
         """Add a term that rests on the chip's figure ``name``."""
@@ -137,7 +155,8 @@ def spikes(ledger: Ledger, p: PopulationActivity) -> None:
         return
     if traffic is None:
         if "spike routing" not in ledger.contained:
-            ledger.missing.append("spike routing: there is no placement; deploy the network on the chip")
+            n = ledger.activity.mean(p.spikes)
+            ledger.lack("spike routing", "there is no placement; deploy the network on the chip", n, "spikes", p.name)
         return
     t = traffic[p.name]
     if figures.axon_message is not None:
@@ -147,8 +166,7 @@ def spikes(ledger: Ledger, p: PopulationActivity) -> None:
     if "spike routing" not in ledger.contained:
         if t.hops_east_west is None or t.hops_north_south is None:
             reason = "the chip's mesh is not known" if p.on_chip else "the host's spikes have no place on the mesh"
-            counted = f"{ledger.activity.mean(t.messages):g} messages an inference of {p.name}"
-            ledger.missing.append(f"spike routing: {reason} ({counted})")
+            ledger.lack("spike routing", reason, ledger.activity.mean(t.messages), "messages", p.name)
         else:
             # In the end every message is delivered within a tile; the low end charges that only where it never left.
             if figures.spike_within_tile is not None:
@@ -171,13 +189,14 @@ def exchange(ledger: Ledger) -> None:
         ledger.charge(p.name, "bias writes", switches, "biases", "bias_write")
         ledger.charge(p.name, "output reads", p.output_reads, "values", "output_read")
     if a.cores is None:
-        ledger.missing.append("state reset: there is no placement, so the number of chips is not known")
+        ledger.leave_out("state reset: there is no placement, so the number of chips is not known")
         return
     resets = a.n_positions * a.n_inferences * a.cores.n_chips
     limit = ledger.chip.limits.cores_per_chip
     share = 1.0 if limit is None else min(a.cores.n_cores / (limit.value * a.cores.n_chips), 1.0)
-    unit = "chips reset (low end: the share of their cores in use)"
-    ledger.charge(WHOLE_CHIP, "state reset", resets, unit, "state_reset_chip", low=resets * share)
+    ledger.charge(WHOLE_CHIP, "state reset", resets, "resets of a chip", "state_reset_chip", low=resets * share)
+    if share < 1 and ledger.chip.energy.state_reset_chip is not None:
+        ledger.notes.append("state reset: the published figure is of a whole chip; the low end takes the share of cores in use")
     if a.cores.n_cores > 1 and (ledger.chip.time.barrier or ledger.chip.energy.barrier is not None):
         ledger.charge(WHOLE_CHIP, "barrier", a.steps(mode), "barriers", "barrier")
 

@@ -133,9 +133,7 @@ class Arithmetic:
     overflow: Statement | None = _said()  # of the potential: "saturate" or "wrap"
     comparison: Statement | None = _said()  # ">" or ">="
     resets: Statement | None = _said()  # native ones, of "zero", "subtract", "none"
-    subtract_compartments: Figure | None = (
-        None  # compartments per neuron that a construction of reset by subtraction needs
-    )
+    subtract_compartments: Figure | None = None  # compartments per neuron that a construction of reset by subtraction needs
     constant_current: Statement | None = _said()  # whether the host can write a bias per inference
     axon_types: Figure | None = None
     crossbar_bits: Figure | None = _in("bit")
@@ -151,9 +149,7 @@ class Energy:
     synaptic_operation: Figure | None = None
     synaptic_operation_sparse: Figure | None = None
     synaptic_operation_convolution: Figure | None = None
-    aggregate_synaptic_event: Figure | None = (
-        None  # total power over event rate at one operating point: never add static power
-    )
+    aggregate_synaptic_event: Figure | None = None  # total power over event rate at one operating point: never add static power
     neuron_update: Figure | None = None  # where active and inactive are not told apart
     neuron_update_active: Figure | None = None
     neuron_update_inactive: Figure | None = None

@@ -83,7 +83,9 @@ def parse(name: str, text: str, where: str, inherited: Chip | None = None) -> di
         if group in table:
             chip[group] = _group(group, cls, unit, table[group], chip.get(group), causes)
     if causes:
-        raise SpecError(problems(f"{where}: {len(causes)} problems in the chip file:", causes, "No chip was loaded."))
+        raise SpecError(
+            problems(f"{where}: {len(causes)} problem{'s' * (len(causes) > 1)} in the chip file:", causes, "No chip was loaded.")
+        )
     return chip
 
 
@@ -156,7 +158,8 @@ def _figure(where: str, entry: Any, unit: str, causes: list[str], positive: bool
     if not _provenance(where, entry, causes):
         return None
     if entry["unit"] not in UNITS:
-        causes.append(f"{where}: unknown unit {entry['unit']!r}{nearest(entry['unit'], UNITS)}")
+        fitting = [name for name, (_, measures) in UNITS.items() if measures == unit]
+        causes.append(f"{where}: unknown unit {entry['unit']!r}{nearest(entry['unit'], fitting)}")
         return None
     factor, si = UNITS[entry["unit"]]
     if si != unit:

@@ -47,9 +47,7 @@ class DeployOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     def quantize(self) -> QuantizeOptions:
         """Return the part that concerns numbers."""
-        return QuantizeOptions(
-            reset=self.reset, rounding=self.rounding, seed=self.seed, weight_bits=self.weight_bits, scale=self.scale
-        )
+        return QuantizeOptions(reset=self.reset, rounding=self.rounding, seed=self.seed, weight_bits=self.weight_bits, scale=self.scale)
 
     def placement(self) -> PlacementOptions:
         """Return the part that concerns cores."""
@@ -142,9 +140,7 @@ def deploy(
     chip = chip if isinstance(chip, Chip) else load_chip(chip)
     options = options or DeployOptions()
     if "chip" in snn.info:
-        raise SpecError(
-            f"the network is deployed already (on {snn.info.get('chip')}); give the network that convert returned"
-        )
+        raise SpecError(f"the network is deployed already (on {snn.info.get('chip')}); give the network that convert returned")
     compartments = compartments_of(snn, chip, options)
     refuse(snn, chip, options, compartments)
     network, report = quantize(snn, chip, options.quantize())
@@ -188,9 +184,7 @@ def _spikes(snn: SpikingNetwork, activity: Recording | Mapping[str, Any] | None)
     counts: Mapping[str, Any]
     if isinstance(activity, Recording):
         if activity.network_sha256 != snn.sha256:
-            raise SpecError(
-                "the activity is of another network (its SHA-256 differs); record this one, or give spike counts"
-            )
+            raise SpecError("the activity is of another network (its SHA-256 differs); record this one, or give spike counts")
         counts = {name: count / max(activity.n_samples, 1) for name, count in activity.neuron_counts.items()}
     else:
         counts = activity
@@ -204,11 +198,7 @@ def _spikes(snn: SpikingNetwork, activity: Recording | Mapping[str, Any] | None)
             causes.append(f"{p.name}: shape {array.shape}, expected a scalar or ({p.size},)")
         elif not np.isfinite(array).all() or (array < 0).any():
             causes.append(f"{p.name}: NaN, infinity or negative spikes")
-    causes += [
-        f"{name}: the network has no such population"
-        for name in counts
-        if name not in {p.name for p in snn.populations}
-    ]
+    causes += [f"{name}: the network has no such population" for name in counts if name not in {p.name for p in snn.populations}]
     if causes:
         raise SpecError(problems("the activity given for placement is wrong:", causes))
     return counts

@@ -122,6 +122,11 @@ class EnergyReport:
         return {name: tuple(texts) for name, texts in table.items()}
 
     @property
+    def empty(self) -> bool:
+        """Whether nothing could be costed: the sums are then a lower bound of zero, not a number to print."""
+        return not self.terms
+
+    @property
     def partial(self) -> bool:
         """Whether something has no figure, so that every sum is a lower bound."""
         return bool(self.missing)
@@ -209,7 +214,7 @@ def _first_layer(ledger: Ledger, options: EnergyOptions) -> None:
         if p.input_synapses == 0:
             continue
         if options.first_layer == "not_counted":
-            ledger.missing.append(declared_out(ledger.activity, p.name))
+            ledger.leave_out(declared_out(ledger.activity, p.name))
         elif options.host_mac is None:
             current = ledger.activity.currents.get(p.name)
             ledger.terms.extend(charges.host_layer(p, current, passes, often, options.host))
@@ -234,19 +239,20 @@ def _timed(ledger: Ledger, deployment: Any, options: EnergyOptions) -> None:
     figure = ledger.chip.power.static_chip
     if options.static and options.figures != "aggregate":
         if figure is None:
-            ledger.missing.append("static: power.static_chip has no published figure")
+            ledger.leave_out("static: power.static_chip has no published figure")
         elif time is None or cores is None:
-            ledger.missing.append(f"static: {figure.value:g} W a chip, but {unknown}")
+            ledger.leave_out(f"static: {figure.value:g} W a chip, but {unknown}")
         else:
             value = Estimate.of(figure) * cores.n_chips * time
             formula = f"{figure.value:g} W x {cores.n_chips} chips x {time.value:g} s"
             source = f"{figure.source}, at {figure.at}"
             ledger.terms.append(Term(WHOLE_CHIP, STATIC, time.value, "s", value, "power.static_chip", formula, source, figure.trust))
-            ledger.missing.extend(f"static: its time leaves out {m}" for m in timing.missing)
+            for m in timing.missing:
+                ledger.leave_out(f"static: its time leaves out {m}")
     if options.overhead is not None:
         o = options.overhead
         if time is None:
-            ledger.missing.append(f"overhead: {o.value:g} W, but {unknown}")
+            ledger.leave_out(f"overhead: {o.value:g} W, but {unknown}")
         else:
             formula = f"{o.value:g} W x {time.value:g} s"
             value = o.estimate * time

@@ -28,10 +28,11 @@ CHUNK = 32  # steps of random numbers drawn at once
 class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Faults of a chip.
 
-    ``threshold_mismatch``, ``weight_mismatch``: relative standard deviation of a normal distribution; ``dead_neurons``: share
-    of neurons that never fire (their potential stays 0); ``stuck_neurons``: share of spiking neurons that fire in every step;
-    ``dead_synapses``: share of synapses that are 0; ``stuck_synapses``: share of synapses at the lowest or highest weight
-    of their projection, with equal chance. Rates lie in [0, 1]; ``seed`` draws which ones.
+    ``threshold_mismatch``, ``weight_mismatch``: relative standard deviation of a normal distribution;
+    ``dead_neurons``: share of neurons that never fire (their potential stays 0); ``stuck_neurons``: share of neurons that
+    fire in every step; ``dead_synapses``: share of synapses that are 0; ``stuck_synapses``: share of synapses at the lowest
+    or highest weight of their projection, with equal chance; ``readout``: whether neurons of the read-out die as well (a
+    dead one takes its class with it). Rates lie in [0, 1]; ``seed`` draws which ones.
     """
 
     threshold_mismatch: float = 0.0
@@ -40,6 +41,7 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     stuck_neurons: float = 0.0
     dead_synapses: float = 0.0
     stuck_synapses: float = 0.0
+    readout: bool = False
     seed: int = 0
 
 
@@ -121,7 +123,8 @@ def _check(faults: Faults) -> None:
 
 def _conditions(p: Population, faults: Faults) -> tuple[Array, Array]:
     """Return (dead, stuck), (size,) bool each; an encoder's spikes come from the host, its neurons do not fail."""
-    if p.encoder is not None or not (faults.dead_neurons or faults.stuck_neurons):
+    spared = p.encoder is not None or (p.reset is None and not faults.readout)
+    if spared or not (faults.dead_neurons or faults.stuck_neurons):
         return np.zeros(p.size, bool), np.zeros(p.size, bool)
     u = generator(faults.seed, f"neurons:{p.name}", 0).random(p.size)
     dead = u < faults.dead_neurons

@@ -108,9 +108,7 @@ class Placement:
 
     def core_of_neuron(self, population: str) -> Array:
         """Return the core number of each neuron of a population, (size,) int; empty for one that is not on the chip."""
-        parts = sorted(
-            (p.first, p.last, i) for i, c in enumerate(self.cores) for p in c.parts if p.population == population
-        )
+        parts = sorted((p.first, p.last, i) for i, c in enumerate(self.cores) for p in c.parts if p.population == population)
         return np.concatenate([np.full(last - first, i) for first, last, i in parts]) if parts else np.zeros(0, int)
 
     def utilisation(self) -> dict[str, tuple[float, float]]:
@@ -155,12 +153,9 @@ def pack(placement: Placement) -> tuple[dict[str, Any], dict[str, Array]]:
 def unpack(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> Placement:
     """Undo :func:`pack`."""
     cores = tuple(
-        Core(parts=tuple(Part(*p) for p in c["parts"]), use=c["use"], **{name: c[name] for name in _CORE})
-        for c in header["cores"]
+        Core(parts=tuple(Part(*p) for p in c["parts"]), use=c["use"], **{name: c[name] for name in _CORE}) for c in header["cores"]
     )
-    routes = tuple(
-        Route(pre=r["pre"], post=r["post"], **{name: get(arrays, r[name]) for name in _ROUTE}) for r in header["routes"]
-    )
+    routes = tuple(Route(pre=r["pre"], post=r["post"], **{name: get(arrays, r[name]) for name in _ROUTE}) for r in header["routes"])
     return Placement(
         cores=cores,
         routes=routes,

@@ -75,9 +75,7 @@ def formats(chip: Chip, weight_bits: int | None = None) -> Formats:
     SpecError : a conventional design, or a number of bits that the chip does not offer.
     """
     if chip.kind != "neuromorphic":
-        raise SpecError(
-            f"{chip.name} is a conventional design and runs no spiking network; see neuro.conventional for its energy"
-        )
+        raise SpecError(f"{chip.name} is a conventional design and runs no spiking network; see neuro.conventional for its energy")
     a = chip.arithmetic
     notes: list[str] = []
     potential = None

@@ -104,7 +104,7 @@ def latency(activity: Activity, deployment: Any, options: LatencyOptions | None 
     single, alive = timeline(activity, "single")
     period, weight = timeline(activity, "pipelined")
     tick = _tick(chip, options, sources)
-    host = _host(chip, activity, options, sources, missing)
+    host = _host(chip, activity, options, sources, missing) if tick is None else None
     barrier = _barrier(chip, activity, sources, missing, notes) if tick is None else None
     busy = {name: work(chip, activity, times, sources, missing) for name, times in (("single", single), ("pipelined", period))}
     series: dict[str, Series | None] = {}

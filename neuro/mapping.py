@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 Array = np.ndarray
-PROPOSALS_PER_CORE = 2000
+PROPOSALS_PER_CORE = 1000
 MOST_PROPOSALS = 120_000
 FIRST, LAST = 0.3, 1e-4  # temperatures, relative to the mean cost of a core
 COOL = 0.01  # first temperature where there are too few proposals a core to recover from a hot start

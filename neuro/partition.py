@@ -95,9 +95,7 @@ def axon_bits(counts: Array, bits: int) -> Array:
     return full * block + np.where(rest > 0, -(-(rest * bits + 10) // 64) * 64, 0)
 
 
-def memory(
-    j: Projection, first: int, last: int, chip: Chip, weight: WeightFormat, counts: Array | None = None
-) -> float:
+def memory(j: Projection, first: int, last: int, chip: Chip, weight: WeightFormat, counts: Array | None = None) -> float:
     """Return the synapse memory that neurons [first, last) of a projection's target take in one core [bit].
 
     Loihi stores an axon's synapses densely, or with an index each; the smaller is taken. Other chips: synapses x bits.
@@ -109,9 +107,7 @@ def memory(
         return float(stored * weight.bits)
     delay = 6 if j.delay == "window" else int(np.ceil(np.log2(j.delay)))
     plain = weight.bits + delay
-    dense = axon_bits(np.array([n]), plain)[0] * (
-        j.weight.shape[1] if counts is None else int(np.count_nonzero(counts))
-    )
+    dense = axon_bits(np.array([n]), plain)[0] * (j.weight.shape[1] if counts is None else int(np.count_nonzero(counts)))
     if counts is None:
         return float(dense)
     wide = int(np.ceil(np.log2(max(n, 2))))
@@ -223,9 +219,7 @@ def _over(demand: Demand, p: Population, targets: Array) -> list[Excess]:
         most = float(use[name].max())
         if most <= limit:
             continue
-        causes.append(
-            Excess(p.name, f"{name.replace('_', ' ')} of one core", most, limit, _remedy(name, demand, p, most, limit))
-        )
+        causes.append(Excess(p.name, f"{name.replace('_', ' ')} of one core", most, limit, _remedy(name, demand, p, most, limit)))
     return causes
 
 
@@ -344,9 +338,7 @@ def parts_of(demand: Demand, cuts: Mapping[str, Array]) -> list[tuple[Population
 
 def pack(uses: Sequence[Mapping[str, float]], limits: Mapping[str, float], n_cores: int) -> list[int] | None:
     """Return a core for each part, several parts a core, first fit in order of size; None when they do not fit."""
-    order = sorted(
-        range(len(uses)), key=lambda i: -max((uses[i][r] / limit for r, limit in limits.items()), default=0.0)
-    )
+    order = sorted(range(len(uses)), key=lambda i: -max((uses[i][r] / limit for r, limit in limits.items()), default=0.0))
     free = [dict(limits) for _ in range(n_cores)]
     where = [-1] * len(uses)
     for i in order:

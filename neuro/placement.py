@@ -60,9 +60,7 @@ def place(
     demand = Demand(network, chip, weight_format(chip, options.weight_bits), compartments)
     excesses, cuts, packed = survey(demand, options)
     if excesses:
-        raise CapacityError(
-            problems(f"the network does not fit {chip.name}:", [str(e) for e in excesses], "Nothing was placed.")
-        )
+        raise CapacityError(problems(f"the network does not fit {chip.name}:", [str(e) for e in excesses], "Nothing was placed."))
     if chip.limits.layer_per_core is not None and chip.limits.layer_per_core.value:
         return _layer_per_core(demand)
     parts = parts_of(demand, cuts)
@@ -177,9 +175,7 @@ def _places(demand: Demand, flow: Array, options: PlacementOptions) -> tuple[Arr
     if options.order == "random_compact":
         return rng.permutation(compact)[:n], notes
     x, y = _coordinates(chip, np.arange(chips * per_chip))[1:]
-    starts = sorted(
-        [near_centre(n, x, y), by_column(n, x, y), np.arange(n)], key=lambda places: cost(flow, places, x, y)
-    )
+    starts = sorted([near_centre(n, x, y), by_column(n, x, y), np.arange(n)], key=lambda places: cost(flow, places, x, y))
     # Two runs where they are cheap: one in a few ends in a slightly worse arrangement.
     found = [anneal(flow, x, y, start, rng) for start in starts[: 2 if n <= SMALL else 1]]
     return min(found, key=lambda places: cost(flow, places, x, y)), notes
@@ -238,12 +234,10 @@ def _route(demand: Demand, j: Projection, cores: tuple[Core, ...], cuts: Mapping
     """Return how the spikes of one projection travel, per presynaptic neuron."""
     mesh = _mesh(demand.chip)
     n_pre = j.weight.shape[1]
-    by_range = reached(j, cuts[j.post])
-    target = _ranges(j.post, cores)
     # Two ranges of the target in one core are one message.
-    into = np.zeros((len(cores), n_pre), dtype=bool)
-    for i, core in enumerate(target):
-        into[core] |= by_range[i]
+    targets, row = np.unique(_ranges(j.post, cores), return_inverse=True)
+    into = np.zeros((len(targets), n_pre), dtype=bool)
+    np.logical_or.at(into, row, reached(j, cuts[j.post]))
     messages = into.sum(axis=0)
     if j.pre not in cuts:
         nothing = np.zeros(n_pre, dtype=np.int64)
@@ -251,23 +245,26 @@ def _route(demand: Demand, j: Projection, cores: tuple[Core, ...], cuts: Mapping
     source = np.repeat(_ranges(j.pre, cores), np.diff(cuts[j.pre]))
     chip = np.array([c.chip for c in cores])
     tile = np.array([c.tile for c in cores])
-    same_tile = (chip[:, None] == chip) & (tile[:, None] == tile)
-    within = (into & same_tile[:, source]).sum(axis=0)
-    between = (into & (chip[:, None] != chip)[:, source]).sum(axis=0)
+
+    def total(pairs: Array) -> Array:
+        """Sum a (targets, cores) property over the messages of each neuron."""
+        return (into * pairs[:, source]).sum(axis=0)
+
+    same_chip = chip[targets][:, None] == chip
+    within = total(same_chip & (tile[targets][:, None] == tile))
+    between = total(~same_chip)
     east = north = None
     if mesh is not None:
         x = np.array([c.chip * mesh[0] + (c.x or 0) for c in cores])
         y = np.array([c.y or 0 for c in cores])
-        east = (into * np.abs(x[:, None] - x)[:, source]).sum(axis=0)
-        north = (into * np.abs(y[:, None] - y)[:, source]).sum(axis=0)
+        east = total(np.abs(x[targets][:, None] - x))
+        north = total(np.abs(y[targets][:, None] - y))
     return Route(j.pre, j.post, messages, within, between, east, north)
 
 
 def _ranges(population: str, cores: tuple[Core, ...]) -> Array:
     """Return the core of each range of a population, in order of its neurons."""
-    found = sorted(
-        (part.first, i) for i, core in enumerate(cores) for part in core.parts if part.population == population
-    )
+    found = sorted((part.first, i) for i, core in enumerate(cores) for part in core.parts if part.population == population)
     return np.array([i for _, i in found])
 
 

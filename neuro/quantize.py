@@ -88,9 +88,7 @@ class QuantizeReport(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
-def quantize(
-    network: SpikingNetwork, chip: Chip, options: QuantizeOptions | None = None
-) -> tuple[SpikingNetwork, QuantizeReport]:
+def quantize(network: SpikingNetwork, chip: Chip, options: QuantizeOptions | None = None) -> tuple[SpikingNetwork, QuantizeReport]:
     """Return the network in the chip's integers (amplitude 1, grid 1) and a report.
 
     Raises
@@ -117,14 +115,10 @@ def quantize(
         info={**network.info, "chip": chip.name, "source_sha256": network.sha256},
     )
     notes = list(fmt.notes)
-    if any(p.reset == "subtract" for p in populations) and fmt.resets is not None and "subtract" not in fmt.resets:
-        notes.append(
-            f"reset by subtraction is a construction on {chip.name}, modelled as exact subtraction (assumption)"
-        )
+    if any(p.reset == "subtract" and p.encoder is None for p in populations) and fmt.resets is not None and "subtract" not in fmt.resets:
+        notes.append(f"reset by subtraction is a construction on {chip.name}, modelled as exact subtraction (assumption)")
     if any(j.current is not None for j in projections):
-        notes.append(
-            "the first layer's currents are computed by the host in float64 and written as biases before each input"
-        )
+        notes.append("the first layer's currents are computed by the host in float64 and written as biases before each input")
     notes += [f"{r.name}: the scale is limited by the {r.limited_by}" for r in reports if r.limited_by]
     notes += [
         f"{r.name}: a synaptic sum of {r.accumulator:.2f} times the accumulator can occur; it is not modelled"
@@ -147,12 +141,8 @@ def inexpressible(network: SpikingNetwork, chip: Chip, options: QuantizeOptions)
     fmt = formats(chip, options.weight_bits)
     causes = []
     if network.protocol is not None:
-        causes.append(
-            f"protocol {network.protocol.kind!r}: chips run plain windows; convert with a method without pre-steps"
-        )
-    if not fmt.constant_current and any(
-        j.pre == INPUT and network[j.post].encoder is None for j in network.projections
-    ):
+        causes.append(f"protocol {network.protocol.kind!r}: chips run plain windows; convert with a method without pre-steps")
+    if not fmt.constant_current and any(j.pre == INPUT and network[j.post].encoder is None for j in network.projections):
         causes.append(
             "input: the chip file states no constant current that can be written per input; "
             "use spike-coded input (neuro.encoding.with_encoder(network, 'regular'))"
@@ -176,19 +166,13 @@ def inexpressible(network: SpikingNetwork, chip: Chip, options: QuantizeOptions)
             causes.append(f"{p.name}: leak {p.leak.kind!r} has no counterpart in the chip file")
         longest = chip.arithmetic.refractory_max
         if p.refractory and (longest is None or p.refractory >= longest.value or p.refractory_mode != "hold"):
-            causes.append(
-                f"{p.name}: refractory time, {p.refractory} steps ({p.refractory_mode}), has no counterpart on the chip"
-            )
+            causes.append(f"{p.name}: refractory time, {p.refractory} steps ({p.refractory_mode}), has no counterpart on the chip")
         if (p.v_floor is not None or p.v_ceiling is not None) and np.ptp(_theta(p)) > 0:
-            causes.append(
-                f"{p.name}: bounds of the potential with thresholds per neuron have no counterpart in one scale a layer"
-            )
+            causes.append(f"{p.name}: bounds of the potential with thresholds per neuron have no counterpart in one scale a layer")
     return causes
 
 
-def _reset(
-    p: Population, fmt: Formats, chip: Chip, options: QuantizeOptions
-) -> Literal["subtract", "zero", "refused"] | None:
+def _reset(p: Population, fmt: Formats, chip: Chip, options: QuantizeOptions) -> Literal["subtract", "zero", "refused"] | None:
     if p.reset is None or fmt.resets is None:
         return p.reset
     if options.reset == "native":
@@ -330,9 +314,7 @@ def _rows(folded: Weight, scale: Array) -> Iterator[tuple[Array, Array]]:
 def _bias(z: Array, scale: Array, fmt: Formats) -> tuple[Array, int, float]:
     """Return biases as m 2^e with one exponent, how many were clipped, and the rms error in thresholds."""
     largest = float(np.abs(z).max(initial=0.0))
-    e = next(
-        (e for e in range(fmt.bias_exponent + 1) if largest <= (fmt.bias_mantissa + 0.5) * 2.0**e), fmt.bias_exponent
-    )
+    e = next((e for e in range(fmt.bias_exponent + 1) if largest <= (fmt.bias_mantissa + 0.5) * 2.0**e), fmt.bias_exponent)
     m = np.rint(z / 2.0**e)
     kept = np.clip(m, -fmt.bias_mantissa, fmt.bias_mantissa)
     bias = kept * 2.0**e

@@ -63,5 +63,6 @@ def _restore(old: Population, new: Population, source: SpikingNetwork, currents:
         v_floor=None if old.v_floor is None else old.v_floor * units[0],
         v_ceiling=None if old.v_ceiling is None else old.v_ceiling * units[0],
         overflow=old.overflow,
-        grid=FINE,
+        # Currents written by the host are whole numbers of the chip's unit.
+        grid=FINE if currents else 1.0,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from neuro.network import Population, Projection, SpikingNetwork
 from neuro.placement import PlacementOptions, place
 from neuro.validation import assumed
 
+Order = Literal["annealed", "in_order", "random", "random_compact"]
 KWS = (390, 256, 256, 29)
 
 
@@ -26,11 +28,11 @@ class Placed:
     placement: Placement
 
 
-def placed(network: SpikingNetwork, chip: str | Chip = "loihi1", compartments: int = 1) -> Placed:
+def placed(network: SpikingNetwork, chip: str | Chip = "loihi1", compartments: int = 1, order: Order = "in_order") -> Placed:
     """Place a network of integers as it stands."""
     chip = load_chip(chip) if isinstance(chip, str) else chip
     each = {p.name: 0 if p.encoder else (compartments if p.reset == "subtract" else 1) for p in network.populations}
-    return Placed(network, chip, place(network, chip, each, PlacementOptions(order="in_order")))
+    return Placed(network, chip, place(network, chip, each, PlacementOptions(order=order)))
 
 
 def dense(sizes: tuple[int, ...], *, encoder: str | None = None, bias: bool = True, fires: bool = False, seed: int = 0) -> SpikingNetwork:

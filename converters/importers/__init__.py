@@ -16,8 +16,10 @@ from converters.mlp import MLP
 from neuro.errors import UnsupportedModelError, nearest
 from neuro.network import SpikingNetwork
 
+from .from_keras import from_keras
 from .from_npz import from_npz
 from .from_onnx import from_onnx
+from .from_sklearn import from_sklearn
 from .from_torch import from_torch
 from .options import LoadOptions
 
@@ -46,6 +48,22 @@ class Importer:
 IMPORTERS: dict[str, Importer] = {
     "npz": Importer("npz", from_npz, (".npz",), ("builtins.dict",), "", "saved networks, and arrays W0, b0, W1, b1, ..."),
     "onnx": Importer("onnx", from_onnx, (".onnx",), ("onnx.onnx_ml_pb2.ModelProto",), "onnx", "ONNX models"),
+    "keras": Importer(
+        "keras",
+        from_keras,
+        (".keras",),
+        ("keras.src.models.model.Model",),
+        "keras",
+        "Keras 3 Sequential and Functional models",
+    ),
+    "sklearn": Importer(
+        "sklearn",
+        from_sklearn,
+        (".skops",),
+        ("sklearn.base.BaseEstimator",),
+        "sklearn",
+        "scikit-learn MLPClassifier, MLPRegressor, and Pipelines that end in one",
+    ),
     "torch": Importer(
         "torch",
         from_torch,

@@ -104,7 +104,9 @@ def added(a: Affine, b: Affine, sign: int = 1) -> Affine:
         else:
             terms[s] = sum(part.toarray() if sp.issparse(part) else part for part in (left, right))
     same = a.channels is not None and b.channels is not None and np.array_equal(a.channels, b.channels)
-    return replace(a, terms=terms, offset=a.offset + b.offset, channels=a.channels if same else None)
+    # A sum is called after the side that computes something, not after the shortcut.
+    label = b if all(m is None for m in a.terms.values()) else a
+    return replace(label, terms=terms, offset=a.offset + b.offset, channels=a.channels if same else None)
 
 
 def selected(value: Affine, index: Array, shape: tuple[int, ...], budget: Budget) -> Affine:

@@ -53,7 +53,7 @@ def lower(graph: g.Graph, where: str, options: LoadOptions) -> Lowered:
     UnsupportedModelError : every node that cannot be taken, by name and type, with what to do instead.
     """
     causes = list(graph.problems)
-    needed = _needed(graph)
+    needed = _merged(_needed(graph), graph.output)
     if len(graph.nodes) > MAX_NODES:
         raise UnsupportedModelError(f"{where}: {len(graph.nodes):,} nodes, at most {MAX_NODES:,} are read")
     n_in = math.prod(graph.input_shape)
@@ -103,6 +103,22 @@ def _needed(graph: g.Graph) -> list[g.Node]:
             wanted.update(node.inputs)
             kept.append(node)
     return kept[::-1]
+
+
+def _merged(nodes: list[g.Node], output: str) -> list[g.Node]:
+    """Join a ReLU with the ReLU behind it that alone uses it: one limit instead of two layers."""
+    uses = Counter(name for node in nodes for name in node.inputs)
+    by_output = {node.output: i for i, node in enumerate(nodes)}
+    merged = list(nodes)
+    for i, node in enumerate(merged):
+        before = by_output.get(node.inputs[0]) if node.inputs else None
+        if before is None or not isinstance(node.op, g.Relu) or node.inputs[0] == output or uses[node.inputs[0]] > 1:
+            continue
+        first = merged[before].op
+        if isinstance(first, g.Relu):
+            merged[before] = replace(merged[before], op=g.Identity())
+            merged[i] = replace(node, op=g.Relu(min(first.ceiling, node.op.ceiling)))
+    return merged
 
 
 def _ends(rest: Sequence[g.Node], name: str, output: str) -> bool:

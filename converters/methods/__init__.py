@@ -2,7 +2,7 @@
 
 A method is a chain of steps. It is written as a name (``"ltb"``), as the step's options
 (``LTBOptions(iterations=20)``), as a table (``{"name": "ltb", "iterations": 20}``, which is how a
-config has it), or as a list of those: ``["ltb", {"name": "v_init"}]``.
+config has it), or as a list of those: ``["ltb", {"name": "calibration", "mode": "light"}]``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import msgspec
 from neuro.errors import ConversionError, SpecError, nearest
 
 from .burst import BurstOptions, burst
+from .calibration import CalibrationOptions, calibration
+from .cos import COSOptions, cos
 from .draft import Draft
 from .ftbc import FTBCOptions, ftbc
 from .gaussian import GaussianOptions, gaussian
@@ -26,6 +28,7 @@ from .percentile_norm import PercentileNormOptions, percentile_norm
 from .qcfs import QCFSOptions, qcfs
 from .signed import SignedOptions, signed
 from .spike_norm import RMPOptions, SpikeNormOptions, rmp, spike_norm
+from .srp import SRPOptions, srp
 from .threshold_shift import ThresholdShiftOptions, threshold_shift
 from .v_init import VInitOptions, v_init
 
@@ -52,9 +55,12 @@ METHODS: dict[str, Method] = {
     "mmse": Method(mmse, MMSEOptions),
     "ltb": Method(ltb, LTBOptions),
     "gaussian": Method(gaussian, GaussianOptions),
+    "calibration": Method(calibration, CalibrationOptions),
     "ftbc": Method(ftbc, FTBCOptions),
     "signed": Method(signed, SignedOptions),
     "burst": Method(burst, BurstOptions),
+    "srp": Method(srp, SRPOptions),
+    "cos": Method(cos, COSOptions),
     "qcfs": Method(qcfs, QCFSOptions),
     "v_init": Method(v_init, VInitOptions),
 }

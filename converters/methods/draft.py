@@ -156,15 +156,19 @@ def population_name(index: int, n_layers: int) -> str:
     return "output" if index == n_layers - 1 else f"hidden{index + 1}"
 
 
-def refuse(draft: Draft, method: str, *, sparse: bool = False, recurrent: bool = False, ceiling: bool = False) -> None:
+def refuse(
+    draft: Draft, method: str, *, sparse: bool = False, recurrent: bool = False, ceiling: bool = False, skips: bool = False
+) -> None:
     """Raise ConversionError naming every layer this method cannot take (the flags say what it cannot)."""
     causes = []
-    for i in draft.hidden:
+    for i in range(len(draft.neurons)):
         layer = draft.neurons[i].layer
         if sparse and not isinstance(layer.weight, np.ndarray):
             causes.append(f"{draft.name(i)} ({layer.kind}): held as a sparse map; use a method that keeps the weights")
+        if skips and layer.skips:
+            causes.append(f"{draft.name(i)}: a residual connection ends here; use a method that keeps the weights")
         if recurrent and layer.recurrent is not None:
-            causes.append(f"{draft.name(i)}: recurrent; use a method without {method}")
+            causes.append(f"{draft.name(i)}: recurrent; use another method, such as ltb or percentile_norm")
         if ceiling and np.isfinite(layer.ceiling):
             causes.append(f"{draft.name(i)}: its activation is limited to {layer.ceiling:g}; use one spike a step")
     if causes:

@@ -47,7 +47,7 @@ class MovementOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """
 
     split: Literal["random", "environment"] = "random"
-    n_seq: int = 19
+    n_seq: int = 30
     test_fraction: float = 0.25
     form: Literal["sequence", "vector"] = "sequence"
 
@@ -204,7 +204,9 @@ def _series(
     y = values[options.n_seq :, None]
     first_test = n_train - options.n_seq
     return Dataset(
-        **facts,
+        name=facts["name"],
+        licence=facts["licence"],
+        source=facts["source"],
         x_train=np.ascontiguousarray(x[:first_test]),
         y_train=y[:first_test],
         x_test=np.ascontiguousarray(x[first_test:]),

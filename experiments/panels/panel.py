@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from .. import units
 from ..comparison import Comparison, Curve, Range, Row
 
+T = TypeVar("T")
 GROUP_NAMES = {"ann": "ANN", "ideal": "ideal", "chip": "chip", "native": "native reset"}
 NUMBERS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve")
 # What "enough" and "cheapest" mean on the page: at most half a point below the ANN.
@@ -100,6 +101,13 @@ def focus(comparison: Comparison) -> Focus | None:
 def _origin(row: Row) -> tuple[Any, ...]:
     """Everything that makes a row except the chip it runs on."""
     return row.ann, row.seed, row.n_steps, tuple(sorted((k, str(v)) for k, v in row.settings.items() if not k.startswith("deploy.")))
+
+
+def known(value: T | None) -> T:
+    """Return a value that the rows were chosen for having."""
+    if value is None:
+        raise ValueError("a row was chosen for a value that it lacks")
+    return value
 
 
 def name(row: Row) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from .. import charts
 from ..comparison import Comparison, Core, DataCard, Row
 from ..statistics import holm, mcnemar
 from . import panel
-from .panel import Focus, Panel, record
+from .panel import Focus, Panel, known, record
 
 # More classes than this and the numbers in the cells can no longer be read.
 READABLE = 16
@@ -38,14 +39,12 @@ def per_class(at: Focus) -> Panel | None:
     totals = _totals(at.ann)
     data, values = [], []
     for row in rows:
-        for c, (value, low, high) in enumerate(row.per_class):
+        for c, (value, low, high) in enumerate(known(row.per_class)):
             if np.isnan(value):
                 continue
             values += [low, high]
-            data.append(
-                record(label=names[c], group=panel.name(row), accuracy=value, low=low, high=high, samples=int(totals[c]))
-            )
-    change = at.main.per_class[:, 0] - at.ann.per_class[:, 0]
+            data.append(record(label=names[c], group=panel.name(row), accuracy=value, low=low, high=high, samples=int(totals[c])))
+    change = known(at.main.per_class)[:, 0] - at.ann.per_class[:, 0]
     worst = int(np.nanargmin(change))
     return Panel(
         "per-class",
@@ -62,7 +61,7 @@ def per_class(at: Focus) -> Panel | None:
 
 def _totals(row: Row) -> np.ndarray:
     silent = row.silent_answers if row.silent_answers is not None else 0
-    return np.asarray(row.confusion.sum(axis=1) + silent)
+    return np.asarray(known(row.confusion).sum(axis=1) + silent)
 
 
 def _class_tests(at: Focus) -> list[float] | None:
@@ -71,7 +70,7 @@ def _class_tests(at: Focus) -> list[float] | None:
     if row.predictions is None or row.labels is None or row.ann_predictions is None:
         return None
     found = []
-    for c in range(len(row.per_class)):
+    for c in range(len(known(row.per_class))):
         at_class = row.labels == c
         ours, theirs = row.predictions[at_class] == c, row.ann_predictions[at_class] == c
         found.append(mcnemar(int(np.sum(theirs & ~ours)), int(np.sum(ours & ~theirs))))
@@ -96,7 +95,9 @@ def _class_rule(at: Focus) -> str:
     tests = _class_tests(at)
     if tests is None:
         return "The answers of single samples were not kept, so no test per class."
-    return f"Beyond chance: exact McNemar test per class, Holm-corrected over {len(tests)} classes, p < 0.05; smallest p = {min(tests):.2g}."
+    return (
+        f"Beyond chance: exact McNemar test per class, Holm-corrected over {len(tests)} classes, p < 0.05; smallest p = {min(tests):.2g}."
+    )
 
 
 def confusion(at: Focus) -> list[Panel]:
@@ -136,7 +137,7 @@ def _matrix(slug: str, row: Row, counts: np.ndarray, names: list[str], y: str, x
     i, j = np.unravel_index(int(off.argmax()), off.shape)
     who = "ANN" if row.group == "ann" else row.label
     if slug == "agreement":
-        title = f"{wrong:,} of {total:,} answers differ from the ANN's" if wrong else "Every answer is the ANN's"
+        title = f"{wrong:,} of {total:,} answers differ{'s' if wrong == 1 else ''} from the ANN's" if wrong else "Every answer is the ANN's"
     elif wrong and off.max() == 1:
         title = f"{who}: {wrong:,} error{'s' if wrong > 1 else ''}, none of them twice"
     elif wrong:
@@ -152,11 +153,7 @@ def _matrix(slug: str, row: Row, counts: np.ndarray, names: list[str], y: str, x
         f"Counts; shade follows the count off the diagonal. {panel.context(row)}."
         + (f" {silent:,} samples got no answer and are in no column." if silent else ""),
         f"Table of {y} against {x}. Off the diagonal: "
-        + (
-            ", ".join(f"{names[a]} as {names[b]} {int(off[a, b])}" for a, b in _largest(off, 10))
-            if wrong
-            else "nothing"
-        )
+        + (", ".join(f"{names[a]} as {names[b]} {int(off[a, b])}" for a, b in _largest(off, 10)) if wrong else "nothing")
         + ".",
         charts.matrix(data, names, x, y, colour, numbers),
     )
@@ -179,7 +176,9 @@ def floor_plan(at: Focus) -> Panel | None:
     total = use.cores_per_chip * use.chips
     fullest = max(use.floor_plan, key=lambda core: core.use)
     known = all(core.x >= 0 for core in use.floor_plan)
-    where = "Used cores in their tiles" if known else "Used cores in order; how they lie on the chip is not published"
+    where = (
+        "Used cores in their tiles, cut to the tiles in use" if known else "Used cores in order; how they lie on the chip is not published"
+    )
     return Panel(
         "floor-plan",
         "chip",
@@ -198,11 +197,12 @@ def floor_plan(at: Focus) -> Panel | None:
     )
 
 
-def _lay_out(plan: Sequence[Core]) -> tuple[list[dict[str, object]], list[dict[str, object]], int, int, int]:
+def _lay_out(plan: Sequence[Core]) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int, int, int]:
     """Place the cores: tiles on their mesh (in a row of their own where it is not known), chips side by side, cores in a grid inside."""
     known = all(core.x >= 0 and core.y >= 0 for core in plan)
     across = int(np.ceil(np.sqrt(len(plan) * 2)))
-    place = {id(core): (core.x, core.y) if known else (k % across, k // across) for k, core in enumerate(plan)}
+    west, north = min(core.x for core in plan), min(core.y for core in plan)
+    place = {id(core): (core.x - west, core.y - north) if known else (k % across, k // across) for k, core in enumerate(plan)}
     across = 1 + max(x for x, _ in place.values())
     side = int(np.ceil(np.sqrt(1 + max(core.slot for core in plan)))) if known else 1
     tiles = {(core.chip, *place[id(core)]): None for core in plan}
@@ -210,9 +210,7 @@ def _lay_out(plan: Sequence[Core]) -> tuple[list[dict[str, object]], list[dict[s
     def left(chip: int, x: int) -> float:
         return x + (chip * (across + 0.5) if known else 0.0)
 
-    outlines = [
-        record(x_low=left(c, x) + 0.03, x_high=left(c, x) + 0.97, y_low=y + 0.03, y_high=y + 0.97) for c, x, y in tiles
-    ]
+    outlines = [record(x_low=left(c, x) + 0.03, x_high=left(c, x) + 0.97, y_low=y + 0.03, y_high=y + 0.97) for c, x, y in tiles]
     size = 0.86 / side
     cores = []
     for core in plan:
@@ -250,17 +248,26 @@ def resources(at: Focus) -> Panel | None:
     if not limited:
         return None
     data = [
-        record(label=f"{r.name} ({r.per})", series="chip", share=r.share, used=r.used, limit=r.limit, text=f"{100 * r.share:.3g} %")
+        record(
+            label=f"{r.name.replace('_', ' ')} ({r.per})",
+            series="chip",
+            share=r.share,
+            used=r.used,
+            limit=r.limit,
+            text=f"{100 * known(r.share):.3g} %",
+        )
         for r in limited
     ]
-    top = max(limited, key=lambda r: r.share)
+    top = max(limited, key=lambda r: known(r.share))
     return Panel(
         "resources",
         "chip",
-        f"Nearest its limit: {top.name}, {100 * top.share:.0f} %",
+        f"Nearest its limit: {top.name.replace('_', ' ')}, {100 * known(top.share):.0f} %",
         f"The fullest core for a limit per core, the sum for a limit per chip. {row.label}.",
-        "Bar chart. " + " ".join(f"{r.name}: {r.used:,.6g} of {r.limit:,.6g} {r.unit}, {100 * r.share:.0f} %." for r in limited),
-        charts.bars(data, "share", "share of the limit", "", {"chip": charts.GROUP_COLOURS["chip"]}, [r["label"] for r in data], percent=True),
+        "Bar chart. " + " ".join(f"{r.name}: {r.used:,.6g} of {r.limit:,.6g} {r.unit}, {100 * known(r.share):.0f} %." for r in limited),
+        charts.bars(
+            data, "share", "share of the limit", "", {"chip": charts.GROUP_COLOURS["chip"]}, [r["label"] for r in data], percent=True
+        ),
     )
 
 

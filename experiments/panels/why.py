@@ -9,7 +9,7 @@ import numpy as np
 from .. import charts, units
 from ..comparison import Decomposition, LayerRates, LayerThresholds, Row, Trace
 from . import panel
-from .panel import Focus, Panel, record
+from .panel import Focus, Panel, known, record
 
 PARTS = ("inherited", "clipping", "quantisation", "unevenness")
 MEANINGS = {
@@ -18,7 +18,7 @@ MEANINGS = {
     "quantisation": "quantisation, since a count is an integer",
     "unevenness": "unevenness, spikes that come early or late",
 }
-POPULATIONS, TRACES = 3, 2
+POPULATIONS, TRACES, SHOWN = 3, 2, 4
 
 
 def spikes_per_layer(at: Focus) -> Panel | None:
@@ -28,9 +28,7 @@ def spikes_per_layer(at: Focus) -> Panel | None:
 
 def operations_per_layer(at: Focus) -> Panel | None:
     """Draw the synaptic operations of every projection for the rows in focus."""
-    return _per_layer(
-        at, "synaptic_operations", "operations-layers", lambda layer: layer.size == 0, "synaptic operations", "projection"
-    )
+    return _per_layer(at, "synaptic_operations", "operations-layers", lambda layer: layer.size == 0, "synaptic operations", "projection")
 
 
 def _per_layer(at: Focus, field: str, name: str, kind: Callable[..., bool], what: str, where: str) -> Panel | None:
@@ -66,8 +64,8 @@ def spikes_per_step(at: Focus) -> Panel | None:
     layers = [layer for layer in at.main.layers if layer.by_step is not None and len(layer.by_step) > 1]
     if not layers:
         return None
-    data = [record(series=layer.name, step=k + 1, spikes=v) for layer in layers for k, v in enumerate(layer.by_step)]
-    first = layers[0].by_step
+    data = [record(series=layer.name, step=k + 1, spikes=v) for layer in layers for k, v in enumerate(known(layer.by_step))]
+    first = known(layers[0].by_step)
     if first[-1] > 0:
         ratio = 100 * first[0] / first[-1]
         title = f"{layers[0].name} fires {ratio:.0f} % as much in its first step as in its last"
@@ -79,7 +77,9 @@ def spikes_per_step(at: Focus) -> Panel | None:
         title,
         f"Mean spikes of a population in each step of its own window. {panel.context(at.main)}.",
         "Line chart. "
-        + " ".join(f"{layer.name}: {', '.join(units.si(v, '').strip() for v in layer.by_step[:16])}." for layer in layers),
+        + " ".join(
+            f"{layer.name}: {', '.join(units.si(v, '').strip() for v in known(layer.by_step)[:16])}." for layer in layers
+        ),
         charts.lines(data, "spikes", "step of the window", "spikes per inference", [], ""),
     )
 
@@ -107,8 +107,7 @@ def decomposition(at: Focus) -> Panel | None:
         f"The means add up to the total, the root mean squares do not. {panel.context(row)}.",
         "Bar chart. "
         + " ".join(
-            f"{d.layer}: " + ", ".join(f"{part} {_parts_text(d, part)}" for part in PARTS) + f", total {d.total['rms']:.3f}."
-            for d in parts
+            f"{d.layer}: " + ", ".join(f"{part} {_parts_text(d, part)}" for part in PARTS) + f", total {d.total['rms']:.3f}." for d in parts
         ),
         charts.bars(data, "rms", "root mean square error / threshold", "", charts.PART_COLOURS, [d.layer for d in parts]),
     )
@@ -126,10 +125,10 @@ def rates(at: Focus) -> list[Panel]:
 
 
 def _rates(row: Row, layer: LayerRates) -> Panel:
-    x, y = layer.activation_edges, layer.rate_edges
+    x, (y, density) = layer.activation_edges, _levels(layer, row.n_steps)
     cells = [
-        record(x_low=x[i], x_high=x[i + 1], y_low=y[j], y_high=y[j + 1], pairs=int(layer.density[i, j]))
-        for i, j in zip(*np.nonzero(layer.density), strict=True)
+        record(x_low=x[i], x_high=x[i + 1], y_low=y[j], y_high=y[j + 1], pairs=int(density[i, j]))
+        for i, j in zip(*np.nonzero(density), strict=True)
     ]
     top = float(x[-1])
     diagonal = [record(x=0.0, y=0.0), record(x=min(1.0, top), y=min(1.0, top))]
@@ -153,6 +152,17 @@ def _rates(row: Row, layer: LayerRates) -> Panel:
     )
 
 
+def _levels(layer: LayerRates, n_steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return rate edges and density with one bin a rate that can occur, k / T, where the given bins are finer and would leave stripes."""
+    edges = np.asarray(layer.rate_edges, dtype=np.float64)
+    if n_steps < 1 or len(edges) - 1 < 2 * (n_steps + 1):
+        return edges, layer.density
+    level = np.clip(np.rint((edges[:-1] + edges[1:]) / 2 * n_steps), 0, n_steps).astype(int)
+    density = np.zeros((len(layer.density), n_steps + 1), dtype=np.int64)
+    np.add.at(density.T, level, layer.density.T)
+    return (np.arange(n_steps + 2) - 0.5) / n_steps, density
+
+
 def thresholds(at: Focus) -> list[Panel]:
     """Draw the thresholds against the histogram of activations, one panel a hidden layer."""
     row = _first(at, lambda r: bool(r.thresholds))
@@ -160,9 +170,7 @@ def thresholds(at: Focus) -> list[Panel]:
 
 
 def _thresholds(row: Row, layer: LayerThresholds) -> Panel:
-    bins = [
-        record(low=low, high=high, count=int(c)) for low, high, c in zip(layer.edges[:-1], layer.edges[1:], layer.counts, strict=True)
-    ]
+    bins = [record(low=low, high=high, count=int(c)) for low, high, c in zip(layer.edges[:-1], layer.edges[1:], layer.counts, strict=True)]
     values = np.unique(np.round(np.asarray(layer.thresholds, dtype=np.float64), 6))
     if len(values) > 60:
         values = np.quantile(values, np.linspace(0, 1, 60))
@@ -173,8 +181,8 @@ def _thresholds(row: Row, layer: LayerThresholds) -> Panel:
         f"thresholds-{layer.layer}",
         "why",
         f"{layer.layer}: {100 * layer.clipped:.2g} % of the activations lie above their threshold",
-        f"Activations of the ANN, zeros left out ({100 * layer.zeros:.0f} % of all), on a logarithmic count; orange rules are the thresholds "
-        f"({extent}). {panel.context(row)}.",
+        f"Activations of the ANN, zeros left out ({100 * layer.zeros:.0f} % of all), on a logarithmic count; orange rules are the "
+        f"thresholds ({extent}). {panel.context(row)}.",
         f"Histogram of activations with thresholds {extent}; {100 * layer.clipped:.2g} % of the activations lie above.",
         charts.histogram(bins, marks, "activation", "count (log)", charts.GROUP_COLOURS["ANN"], "#E69F00", log=True),
     )
@@ -192,13 +200,13 @@ def _raster(row: Row, trace: Trace) -> Panel:
     sizes = {layer.name: layer.size for layer in row.layers}
     for name in names:
         spikes = np.asarray(trace.spikes[name]).reshape(-1, 2)
+        start = trace.starts.get(name, 0)
         size = sizes.get(name) or (int(spikes[:, 1].max()) + 1 if len(spikes) else 1)
         # Bands of equal height: a read-out of ten neurons would vanish beside a layer of a thousand.
-        data += [
-            record(population=name, neuron=int(n), step=int(s), y=offset + 0.2 + 0.74 * (n + 0.5) / size) for s, n in spikes
-        ]
-        start = trace.starts.get(name, 0)
-        windows.append(record(population=name, first=start - 0.5, last=start + row.n_steps - 0.5, y_low=offset + 0.04, y_high=offset + 0.98))
+        data += [record(population=name, neuron=int(n), step=start + int(s), y=offset + 0.2 + 0.74 * (n + 0.5) / size) for s, n in spikes]
+        windows.append(
+            record(population=name, first=start - 0.5, last=start + row.n_steps - 0.5, y_low=offset + 0.04, y_high=offset + 0.98)
+        )
         offset += 1
     count = sum(len(trace.spikes[name]) for name in names)
     verdict = "right" if trace.answer == trace.label else f"wrong (label {trace.label})"
@@ -229,25 +237,27 @@ def _potentials(row: Row, trace: Trace, name: str) -> Panel:
     if relative:
         v = v / np.asarray(theta)
     start = trace.starts.get(name, 0)
-    m = min(v.shape[1], 10)
-    data = [record(series=str(i), step=start + k, v=v[k, i]) for i in range(m) for k in range(len(v))]
+    # The read-out shows all its classes; of a hidden population, neurons that stay far below their threshold would flatten the others.
+    shown = list(range(v.shape[1])) if not relative else sorted(np.argsort(-v.mean(axis=0), kind="stable")[:SHOWN].tolist())
+    data = [record(series=str(i), step=start + k, v=v[k, i]) for i in shown for k in range(len(v))]
     named: dict[str, tuple[str, str]] = {}
     if relative:
-        title = f"{name}: potentials of {m} neurons between resets"
+        title = f"{name}: potentials of {len(shown)} neurons between resets"
     else:
         winner = int(np.argmax(v[-1]))
         lead = next((k for k in range(len(v)) if np.all(np.argmax(v[k:], axis=1) == winner)), 0)
         title = f"{name}: neuron {winner} leads from step {start + lead} on"
-        named = {str(winner): (charts.GROUP_COLOURS[panel.name(row)], f"{winner} (answer)")} if winner < m else {}
-        if trace.label != winner and trace.label < m:
+        named = {str(winner): (charts.GROUP_COLOURS[panel.name(row)], f"{winner} (answer)")}
+        if trace.label != winner and 0 <= trace.label < v.shape[1]:
             named[str(trace.label)] = ("#009E73", f"{trace.label} (label)")
+    which = f"of {v.shape[1]} recorded neurons those with the highest mean" if relative else "all neurons"
     return Panel(
         f"potentials-{name}",
         "why",
         title,
         f"Membrane potential after each step of the window{' divided by the threshold (dashed at 1)' if relative else ', no threshold'}; "
-        f"sample {trace.sample}, first {m} neurons. {panel.context(row)}.",
-        f"Line chart of the membrane potential of {m} neurons of {name} over {len(v)} steps.",
+        f"sample {trace.sample}, {which}. {panel.context(row)}.",
+        f"Line chart of the membrane potential of {len(shown)} neurons of {name} over {len(v)} steps.",
         charts.lines(
             data,
             "v",

@@ -29,7 +29,7 @@ from ..errors import EngineError
 from ..readout import Reader, decided
 from .delivery import Delivery, Spikes, load_kernels
 from .lowering import Lowered, Neurons, Synapses
-from .model import SCHEDULE, code_object_class, neuron_group, state_type
+from .model import SCHEDULE, code_object_class, interruptible, neuron_group, state_type
 from .task import Tally, Task
 
 if TYPE_CHECKING:
@@ -179,7 +179,8 @@ class _Simulation:
         batches = -(-task.n_samples // self.replicas)
         steps = batches * task.n_positions * task.n_steps + self.depth - 1
         try:
-            self.network.run(steps * self.clock.dt, namespace={})
+            with interruptible():
+                self.network.run(steps * self.clock.dt, namespace={})
         finally:
             self.kernel_used = {d.name: d.description for found in self.incoming.values() for _, _, d in found}
             self.network.remove(*self.network.objects)

@@ -7,7 +7,9 @@ a reset to zero.
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -26,6 +28,18 @@ def code_object_class(target: str) -> Any:
     """Return Brian2's code object class of a target, without touching its global preferences."""
     module, name = ("numpy_rt", "NumpyCodeObject") if target == "numpy" else ("cython_rt", "CythonCodeObject")
     return getattr(import_module(f"brian2.codegen.runtime.{module}"), name)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C raise KeyboardInterrupt in a run; Brian2 by itself ends the run early, as if it were complete."""
+    preferences = brian2.prefs.core
+    before = preferences.stop_on_keyboard_interrupt
+    preferences.stop_on_keyboard_interrupt = False
+    try:
+        yield
+    finally:
+        preferences.stop_on_keyboard_interrupt = before
 
 
 def identifier(index: int, name: str) -> str:

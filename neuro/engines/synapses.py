@@ -23,7 +23,7 @@ from ..network import SpikingNetwork
 from ..neurons import brian2_rules
 from ..readout import Reader, Readout
 from .lowering import LARGEST, Lowered, Neurons, lower
-from .model import SCHEDULE, code_object_class, identifier
+from .model import SCHEDULE, code_object_class, identifier, interruptible
 from .task import Tally, Task
 
 if TYPE_CHECKING:
@@ -295,7 +295,8 @@ def _run_block(low: Lowered, task: Task, options: EngineOptions, rows: Array) ->
     n_windows = len(rows) * task.n_positions
     code_class = code_object_class(options.target)
     model = _build(low, task, input_arrays(low, task, rows), n_windows, options.dt, code_class)
-    model.network.run(model.duration, namespace={})
+    with interruptible():
+        model.network.run(model.duration, namespace={})
     result = collect(model, options.dt)
     model.network.remove(*model.network.objects)
     return result

@@ -89,9 +89,7 @@ def test_data_are_left_as_they_were(blobs):
 
 def test_best_weights_are_kept_and_patience_ends_the_training(digits):
     held = digits.x_test, digits.y_test
-    mlp = train(
-        (64, 32, 10), digits.x_train, digits.y_train, TrainOptions(patience=4, epochs=200), validation_data=held
-    )
+    mlp = train((64, 32, 10), digits.x_train, digits.y_train, TrainOptions(patience=4, epochs=200), validation_data=held)
     facts = mlp.info["training"]
     history = facts["history"]
     assert facts["epochs"] == facts["best_epoch"] + 4 < 200

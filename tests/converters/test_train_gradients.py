@@ -28,9 +28,7 @@ def network(sizes, activation="relu", recurrent=False, last="identity", seed=0):
                 activation="relu" if kind == "relu6" else kind,
                 ceiling={"relu6": 0.8, "qcfs": 0.7 + 0.2 * i}.get(kind, np.inf),
                 levels=3 if kind == "qcfs" else 0,
-                recurrent=rng.normal(0, 0.5 / np.sqrt(n_out), (n_out, n_out))
-                if recurrent and i < len(sizes) - 2
-                else None,
+                recurrent=rng.normal(0, 0.5 / np.sqrt(n_out), (n_out, n_out)) if recurrent and i < len(sizes) - 2 else None,
             )
         )
     return tuple(layers)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiments.config import Experiment, parse
+from experiments.plan import resolved
 from experiments.runner import RunnerOptions, Summary, run
 
 TINY = """
@@ -42,6 +43,6 @@ class Tiny:
 def tiny(tmp_path_factory) -> Tiny:
     """Two seeds, two windows, loihi1: 14 trials on 120 test digits. Do not write into its folder: copy it."""
     folder = tmp_path_factory.mktemp("tiny") / "store"
-    experiment, reports = parse(TINY), []
+    experiment, reports = resolved(parse(TINY)), []
     summary = run(experiment, folder, RunnerOptions(samples=60), reports.append)
     return Tiny(experiment, folder, summary, reports)

@@ -28,6 +28,11 @@ def die_once(marker):
     return "alive"
 
 
+def die():
+    """Die by SIGKILL."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def wait_for(path):
     while not os.path.exists(path):
         time.sleep(0.02)
@@ -112,6 +117,19 @@ def test_schedulers_that_are_not_there():
         Dask("local:many")
     with pytest.raises(EngineError, match="no Dask scheduler answers at 'tcp://127.0.0.1:1'"):
         Dask("tcp://127.0.0.1:1", timeout=1)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_job_that_kills_every_worker_of_a_cluster_is_reported_and_the_others_are_done():
+    pytest.importorskip("distributed")
+    workers = Dask("local:2")
+    try:
+        found = work_through(workers, [Job("bad", die), *(Job(f"j{i}", double, (i,)) for i in range(3))])
+        assert "KilledWorker" in found["bad"].died and workers.retries
+        assert [found[f"j{i}"].value for i in range(3)] == [0, 2, 4]
+    finally:
+        workers.close()
 
 
 @pytest.fixture

@@ -44,10 +44,7 @@ def test_digits_equal_those_of_scikit_learn():
     theirs = sklearn.load_digits()
     ours = load_dataset("digits", seed=5)
     key = [hashlib.md5((x * 16).astype(np.uint8).tobytes() + bytes([y])).digest() for x, y in _samples(ours)]
-    other = [
-        hashlib.md5(x.astype(np.uint8).tobytes() + bytes([y])).digest()
-        for x, y in zip(theirs.data, theirs.target, strict=True)
-    ]
+    other = [hashlib.md5(x.astype(np.uint8).tobytes() + bytes([y])).digest() for x, y in zip(theirs.data, theirs.target, strict=True)]
     assert sorted(key) == sorted(other)
 
 

@@ -85,9 +85,7 @@ def test_loihi1_equals_emulator(name, c, engine):
         net = network(data, c)
         n_steps = int(data["n_steps"])
         layers = [p for p in net.populations if p.encoder is None]
-        record = Record(
-            potentials=tuple(p.name for p in layers), spikes=tuple(p.name for p in layers if p.spiking), samples=(0,)
-        )
+        record = Record(potentials=tuple(p.name for p in layers), spikes=tuple(p.name for p in layers if p.spiking), samples=(0,))
         run = simulate(
             net,
             data[f"{c}.x"][None, :],

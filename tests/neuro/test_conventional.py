@@ -81,7 +81,7 @@ works = st.builds(
 # -- identities 14 to 17 ----------------------------------------------------------------------------
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(seed=st.integers(0, 999), zeros=st.sampled_from([0.0, 0.5]), sparse=st.booleans(), batch=st.integers(1, 9))
 def test_operations_counted_one_by_one(seed: int, zeros: float, sparse: bool, batch: int) -> None:
     mlp, x = net((7, 9, 5, 3), seed, zeros, sparse), inputs(8, 7, seed)
@@ -109,7 +109,7 @@ def test_nothing_to_skip_means_dense() -> None:
     assert work.weight_reads("zero_skipping", 4) == work.weight_reads("dense", 4) == 21 / 4
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(work=works, counting=COUNTINGS, store=STORES, batch=st.integers(1, 64), node=NODES, precision=PRECISIONS)
 def test_weight_traffic_is_shared_by_the_batch(work: AnnWork, counting, store, batch, node, precision) -> None:  # type: ignore[no-untyped-def]
     def cost(b: int):  # type: ignore[no-untyped-def]
@@ -127,7 +127,7 @@ def test_weight_traffic_is_shared_by_the_batch(work: AnnWork, counting, store, b
     assert many.total.value <= dense.total.value * (1 + 1e-9)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(share=st.lists(st.floats(0, 1), min_size=1, max_size=5), batch=st.integers(1, 200))
 def test_weights_needed_by_a_batch(share: list[float], batch: int) -> None:
     """n (1 - (1 - p)^B) / B, against the sum of its series."""
@@ -264,7 +264,7 @@ def test_bits_of_t_steps(steps: int, bits: int) -> None:
         activation_bits_of(0)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(bits=st.integers(1, 8), seed=st.integers(0, 99))
 def test_activations_take_two_to_the_bits_values(bits: int, seed: int) -> None:
     a = np.abs(np.random.default_rng(seed).normal(0, 1, 500)).astype(np.float32)

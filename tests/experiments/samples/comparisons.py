@@ -55,7 +55,15 @@ FIGURES = (
     Figure("neuron_update_active_energy", 81e-12, "J", "quoted", SOURCE, used_by=("neuron updates",)),
     Figure("neuron_update_inactive_energy", 52e-12, "J", "quoted", SOURCE, used_by=("neuron updates",)),
     Figure("spike_within_tile_energy", 1.7e-12, "J", "quoted", SOURCE, used_by=("spike routing",)),
-    Figure("static_power_core", 0.816e-3, "W", "derived", "Frady et al. 2020 NICE, doi:10.1145/3381755.3398695", note="upper bound", used_by=("static",)),
+    Figure(
+        "static_power_core",
+        0.816e-3,
+        "W",
+        "derived",
+        "Frady et al. 2020 NICE, doi:10.1145/3381755.3398695",
+        note="upper bound",
+        used_by=("static",),
+    ),
     Figure("synop_time", 3.5e-9, "s", "quoted", SOURCE, note="published as a maximum", used_by=("time",)),
     Figure("barrier_sync_1_tile", 113e-9, "s", "quoted", SOURCE, used_by=("time",)),
 )
@@ -244,7 +252,16 @@ def decomposition(n_steps: int, rng: np.random.Generator) -> tuple[Decomposition
 
 def chip_use() -> ChipUse:
     cores = tuple(
-        Core(i, i // 4, 0, (("hidden1",), ("hidden1",), ("hidden2",), ("hidden2", "output"), ("output",))[i], 37 + i, 0.08 + 0.18 * i, 50.0 * (5 - i), slot=i % 4)
+        Core(
+            i,
+            i // 4,
+            0,
+            (("hidden1",), ("hidden1",), ("hidden2",), ("hidden2", "output"), ("output",))[i],
+            37 + i,
+            0.08 + 0.18 * i,
+            50.0 * (5 - i),
+            slot=i % 4,
+        )
         for i in range(5)
     )
     return ChipUse(
@@ -271,7 +288,7 @@ def trace(n_steps: int, world: World, rng: np.random.Generator) -> Trace:
         name, start = f"hidden{i + 1}", i
         p = rng.uniform(0, 0.3, h) * (rng.random(h) < 0.4)
         step, neuron = np.nonzero(rng.random((n_steps, h)) < p)
-        spikes[name] = np.stack([step + start, neuron], axis=1)
+        spikes[name] = np.stack([step, neuron], axis=1)
         starts[name] = start
         theta[name] = np.full(5, 2.0)
         potentials[name] = 2.0 * ((0.5 + np.arange(1, n_steps + 1)[:, None] * rng.uniform(-0.05, 0.4, 5)) % 1.0)
@@ -283,7 +300,7 @@ def trace(n_steps: int, world: World, rng: np.random.Generator) -> Trace:
 def conventional(ann: str) -> tuple[Conventional, ...]:
     return tuple(
         Conventional(
-            f"{node:.0f} nm, {precision}, {'zeros skipped' if sparse else 'dense'}",
+            f"{node:.0f} nm, {precision}, {'zeros skipped' if sparse else 'dense'}, weights in SRAM (1 MiB)",
             ann,
             node,
             precision,
@@ -291,7 +308,7 @@ def conventional(ann: str) -> tuple[Conventional, ...]:
             5123.4 if sparse else 17024.0,
             Range(base * scale, 0.8 * base * scale, 1.3 * base * scale),
             {"multiply-accumulate": Range(base * scale, 0.8 * base * scale, 1.3 * base * scale)},
-            "weights in SRAM of 1 MiB",
+            "SRAM (1 MiB)",
             1,
             ("control and clock", "static power"),
             (Figure("mul_int8", 0.2e-12, "J", "quoted", "Horowitz 2014 ISSCC, doi:10.1109/ISSCC.2014.6757323"),),
@@ -348,8 +365,8 @@ def small() -> Comparison:
         "digits on loihi1",
         "2026-11-24T09:30:00Z",
         f"On loihi1 at T = 8 the spiking network answers {100 * chip.accuracy.value:.1f} % right (95 % interval "
-        f"{100 * chip.accuracy.low:.1f} to {100 * chip.accuracy.high:.1f}), its source {100 * ann.accuracy.value:.1f} %; the difference is within "
-        f"what {world.n} samples can tell (McNemar, Holm-corrected p = {p:.2g}).",
+        f"{100 * chip.accuracy.low:.1f} to {100 * chip.accuracy.high:.1f}), its source {100 * ann.accuracy.value:.1f} %; the difference "
+        f"is within what {world.n} samples can tell (McNemar, Holm-corrected p = {p:.2g}).",
         chip.key,
         (ann, ideal, chip, native),
         (card(world),),
@@ -377,7 +394,13 @@ def small() -> Comparison:
         chips=(ChipFacts("loihi1", "Intel Loihi 1", "cd" * 32, FIGURES),),
         disagreements=(
             Disagreements(
-                chip.key, len(differ), differ[:24], world.inputs[differ[:24]], world.labels[differ[:24]], world.ann[differ[:24]], chip.predictions[differ[:24]]
+                chip.key,
+                len(differ),
+                differ[:24],
+                world.inputs[differ[:24]],
+                world.labels[differ[:24]],
+                world.ann[differ[:24]],
+                chip.predictions[differ[:24]],
             ),
         ),
         omissions=(
@@ -401,16 +424,27 @@ def sweep(n_trials: int = 200, seeds: int = 2) -> Comparison:
     worlds = [World(seed) for seed in range(seeds)]
     rows: list[Row] = [world.ann_row() for world in worlds]
     per = max(1, n_trials // (3 * seeds))
-    grid = [(method, t, bits) for method in ("ltb", "max_norm", "percentile_norm") for t in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48) for bits in (8, 6)]
+    grid = [
+        (method, t, bits)
+        for method in ("ltb", "max_norm", "percentile_norm")
+        for t in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
+        for bits in (8, 6)
+    ]
     summaries = []
     for method, t, bits in grid[:per]:
         for group in ("ideal", "chip", "native"):
             label = {"ideal": "ideal", "chip": f"loihi1, {bits} bit", "native": f"loihi1, {bits} bit, native reset"}[group]
             settings: dict[str, Any] = {"convert.method": method}
             if group != "ideal":
-                settings |= {"deploy.chip": "loihi1", "deploy.reset": "native" if group == "native" else "construction", "deploy.weight_bits": bits}
+                settings |= {
+                    "deploy.chip": "loihi1",
+                    "deploy.reset": "native" if group == "native" else "construction",
+                    "deploy.weight_bits": bits,
+                }
             rich = (method, t, bits) == ("ltb", 8, 8)
-            made = [w.row(group, f"{label}, {method}, T = {t}, seed {w.seed}", t, settings, rich or len(rows) < 9, 8 / bits) for w in worlds]
+            made = [
+                w.row(group, f"{label}, {method}, T = {t}, seed {w.seed}", t, settings, rich or len(rows) < 9, 8 / bits) for w in worlds
+            ]
             rows += made
             mean = statistics.mean_interval([r.accuracy.value for r in made])
             more = {}
@@ -447,7 +481,9 @@ def sweep(n_trials: int = 200, seeds: int = 2) -> Comparison:
         networks=tuple(replace(base.networks[0], ann=f"ann{s}") for s in range(seeds)),
         conventional=tuple(c for s in range(seeds) for c in conventional(f"ann{s}")),
         disagreements=(),
-        not_run=(NotRun("loihi1, 4 bit, ltb, T = 8", "failed", "CapacityError: hidden2 needs 1.31 Mbit of synapse memory, a core has 1.05"),),
+        not_run=(
+            NotRun("loihi1, 4 bit, ltb, T = 8", "failed", "CapacityError: hidden2 needs 1.31 Mbit of synapse memory, a core has 1.05"),
+        ),
         seeds=tuple(range(seeds)),
         seconds=512.0,
     )
@@ -458,11 +494,33 @@ def regression() -> Comparison:
     """Return a comparison of a regression network on an ideal simulator: no classes, no chip, no pictures."""
     ann = Row("ann0", "network (ANN)", "ann", "ann0", {}, 0, 200, r2=0.912, rmse=1.71, macs=640.0, effective_macs=301.0)
     rows = tuple(
-        Row(f"ideal{t}", f"spiking, ideal, T = {t}", "ideal", "ann0", {"run.n_steps": t}, 0, 200, t, t + 1, r2=0.9 - 0.5 / t, rmse=1.8 + 3 / t, spikes=11.0 * t, synaptic_operations=110.0 * t)
+        Row(
+            f"ideal{t}",
+            f"spiking, ideal, T = {t}",
+            "ideal",
+            "ann0",
+            {"run.n_steps": t},
+            0,
+            200,
+            t,
+            t + 1,
+            r2=0.9 - 0.5 / t,
+            rmse=1.8 + 3 / t,
+            spikes=11.0 * t,
+            synaptic_operations=110.0 * t,
+        )
         for t in (8, 32)
     )
     data = DataCard("temperatures", "Daily minimum temperatures", 2900, 200, 20, "regression", ())
-    return Comparison("temperatures", "2026-11-24T09:30:00Z", "At T = 32 the spiking network explains 88.4 % of the variance, its source 91.2 %.", "ideal32", (ann, *rows), (data,), ())
+    return Comparison(
+        "temperatures",
+        "2026-11-24T09:30:00Z",
+        "At T = 32 the spiking network explains 88.4 % of the variance, its source 91.2 %.",
+        "ideal32",
+        (ann, *rows),
+        (data,),
+        (),
+    )
 
 
 def bare() -> Comparison:

@@ -1,0 +1,90 @@
+"""Bounded reading of HDF5 (Keras weights, NIR): hard links only, sizes checked before anything is read.
+
+Refused: links to other files, external and virtual storage, filters other than gzip, shuffle and checksum (they load
+plug-ins), references, and more objects, levels or bytes than trained weights need.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neuro.errors import UnsupportedModelError
+
+from .options import LoadOptions
+from .require import require
+from .safe import check_size, guarded
+
+MAX_OBJECTS = 20_000
+MAX_LEVELS = 40
+FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32"}
+
+
+def read_hdf5(where: str, source: bytes | Path, options: LoadOptions, extra: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return ({path: array, str or number}, {path of a group: its attribute ``name``}).
+
+    Raises
+    ------
+    UnsupportedModelError : everything the module text names; damaged files.
+    """
+    h5py = require("h5py", extra, "HDF5 files")
+    size = len(source) if isinstance(source, bytes) else source.stat().st_size
+    stream: Any = io.BytesIO(source) if isinstance(source, bytes) else source
+    values: dict[str, Any] = {}
+    names: dict[str, str] = {}
+    with guarded(where, "HDF5 file"), h5py.File(stream, "r") as file:
+        found = _walk(h5py, where, file)
+        check_size(where, sum(d.nbytes for d in found.values() if isinstance(d, h5py.Dataset)), size, options)
+        for path, item in found.items():
+            if isinstance(item, h5py.Dataset):
+                values[path] = _read(h5py, f"{where}: {path}", item)
+            else:
+                name = item.attrs.get("name") if "name" in item.attrs else None
+                if isinstance(name, bytes | str):
+                    names[path] = name.decode() if isinstance(name, bytes) else name
+    return values, names
+
+
+def _walk(h5py: Any, where: str, file: Any) -> dict[str, Any]:
+    """Return every group and dataset by its path; links are looked at, not followed, unless they are hard ones."""
+    found: dict[str, Any] = {}
+    pending = [("", file, 0)]
+    while pending:
+        path, group, level = pending.pop()
+        if level > MAX_LEVELS:
+            raise UnsupportedModelError(f"{where}: nested deeper than {MAX_LEVELS} levels")
+        for name in group:
+            inner = f"{path}/{name}" if path else name
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise UnsupportedModelError(f"{where}: {inner!r} is a link, which could lead out of the file")
+            item = group[name]
+            found[inner] = item
+            if len(found) > MAX_OBJECTS:
+                raise UnsupportedModelError(f"{where}: more than {MAX_OBJECTS:,} objects")
+            if isinstance(item, h5py.Group):
+                pending.append((inner, item, level + 1))
+            elif not isinstance(item, h5py.Dataset):
+                raise UnsupportedModelError(f"{where}: {inner!r} is neither a group nor an array")
+    return found
+
+
+def _read(h5py: Any, where: str, dataset: Any) -> Any:
+    if dataset.external is not None or dataset.is_virtual:
+        raise UnsupportedModelError(f"{where}: its values lie in another file")
+    creation = dataset.id.get_create_plist()
+    for index in range(creation.get_nfilters()):
+        code = creation.get_filter(index)[0]
+        if code not in FILTERS:
+            raise UnsupportedModelError(f"{where}: stored with filter {code}; only {', '.join(FILTERS.values())} are read")
+    if h5py.check_string_dtype(dataset.dtype) is not None:
+        if dataset.shape == ():
+            text = dataset[()]
+            return text.decode() if isinstance(text, bytes) else str(text)
+        return [t.decode() if isinstance(t, bytes) else str(t) for t in dataset[()].reshape(-1)]
+    if dataset.dtype.kind not in "fiub":
+        raise UnsupportedModelError(f"{where}: values of type {dataset.dtype}, expected numbers or text")
+    value = dataset[()]
+    return value if isinstance(value, np.ndarray) else np.asarray(value)
