@@ -8,6 +8,7 @@ the SHA-256 of its canonical JSON is its name.
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from neuro.deploy import DeployOptions
 from neuro.errors import SpecError, nearest, problems
 
 from .datasets import DATASETS, options_type
-from .store import key_of
+from .store import canonical, key_of
 
 CONFIGS = Path(__file__).parent / "configs"
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -107,8 +108,8 @@ class Trial(Settings, frozen=True):
 
     @property
     def plain(self) -> dict[str, Any]:
-        """Plain values with defaults written in."""
-        return msgspec.to_builtins(self)
+        """Plain values with defaults written in, exactly as JSON gives them back: lists for tuples."""
+        return json.loads(canonical(msgspec.to_builtins(self)))
 
     @property
     def key(self) -> str:
@@ -127,9 +128,9 @@ class Trial(Settings, frozen=True):
     @property
     def settings(self) -> dict[str, Any]:
         """{dotted name: value} of every setting a user can write."""
-        found: dict[str, Any] = {}
+        found, plain = dict[str, Any](), self.plain
         for table in ("data", "model", "train", "convert", "run", "deploy"):
-            values = self.plain[table]
+            values = plain[table]
             if values is None:
                 continue
             for name, value in {**values, **values.get("options", {})}.items():

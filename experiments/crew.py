@@ -11,6 +11,7 @@ import gc
 import os
 import sys
 import traceback
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from typing import Any, Protocol
 
 from neuro.errors import EngineError
 
+AGAIN = "what was done is kept, the same command goes on from there"
+PATIENCE = 30.0  # after which a cluster without workers is spoken of [s]
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -251,8 +254,7 @@ class Dask:
                 )
             workers = int(count) if count else os.cpu_count() or 1
             threads = max(1, (os.cpu_count() or 1) // workers)
-            # One more try on another worker, as in every crew.
-            with dask.config.set({"distributed.scheduler.allowed-failures": 1}), _limited_threads(threads):
+            with dask.config.set({"distributed.scheduler.allowed-failures": 0}), _limited_threads(threads):
                 self._cluster = distributed.LocalCluster(
                     n_workers=workers,
                     threads_per_worker=1,
@@ -267,12 +269,14 @@ class Dask:
             raise EngineError(
                 f"no Dask scheduler answers at {scheduler!r} ({error}); start one with: dask scheduler"
             ) from error
+        self._address = address
+        self._running: dict[Any, Job] = {}
+        self._suspects: deque[Job] = deque()
         if prepare is not None:
             self._prepare(prepare)
-        self._running: dict[Any, str] = {}
 
     def _prepare(self, prepare: Callable[[], Any]) -> None:
-        class Preparation(self._distributed.WorkerPlugin):  # type: ignore[name-defined, misc]
+        class Preparation(self._distributed.WorkerPlugin):  # type: ignore[name-defined]
             name = "spikeport"
 
             def setup(self, worker: Any) -> None:
@@ -281,27 +285,65 @@ class Dask:
         self.client.register_plugin(Preparation())
 
     def room(self) -> int:
-        """Two jobs a thread of the cluster: one running, one waiting; at least one while the cluster still grows."""
-        return max(1, 2 * sum(self.client.nthreads().values())) - len(self._running)
+        """Two jobs a thread of the cluster: one running, one waiting; at least one while the cluster still grows.
+
+        None while jobs are under suspicion.
+        """
+        return 0 if self._suspects else max(1, 2 * sum(self.client.nthreads().values())) - len(self._running)
 
     def start(self, job: Job) -> None:
         """Hand the job to the scheduler."""
-        self._running[
-            self.client.submit(perform_and_settle, job, pure=False, key=f"{job.name}-{os.urandom(4).hex()}")
-        ] = job.name
+        future = self.client.submit(perform_and_settle, job, pure=False, key=f"{job.name}-{os.urandom(4).hex()}")
+        self._running[future] = job
 
     def wait(self) -> list[Report]:
-        """Return the reports of the finished jobs; the scheduler tries a job whose worker died on another one first."""
-        with self.client.as_current():
-            finished = self._distributed.wait(list(self._running), return_when="FIRST_COMPLETED").done
-        reports = []
-        for future in finished:
-            name = self._running.pop(future)
-            try:
-                reports.append(future.result())
-            except Exception as error:  # KilledWorker, a cancelled future, a lost scheduler
-                reports.append(Report(name, died=f"its workers died ({type(error).__name__}: {error})"))
+        """Return the reports of the finished jobs.
+
+        The scheduler holds the death of a worker against every job it had given to that worker, running or waiting. So
+        a job it gives up is tried once more when nothing else runs, and reported dead only when its worker dies again.
+
+        Raises
+        ------
+        EngineError : the scheduler is gone.
+        """
+        reports: list[Report] = []
+        while not reports:
+            alone = None
+            if not self._running:
+                alone = self._suspects.popleft()
+                self.start(alone)
+            for future in self._finished():
+                job = self._running.pop(future)
+                try:
+                    reports.append(future.result())
+                except self._distributed.KilledWorker as error:
+                    if job is alone:
+                        reports.append(Report(job.name, died=f"its worker died (KilledWorker, {error.last_worker.address})"))
+                    else:
+                        self._suspects.append(job)
+                except Exception as error:  # the job or its value cannot travel: another version there, or none
+                    if self._gone(error):
+                        raise EngineError(f"the Dask scheduler at {self._address} is gone; {AGAIN}") from error
+                    reports.append(Report(job.name, error=f"{type(error).__name__}: {error}", trace=traceback.format_exc()))
         return reports
+
+    def _finished(self) -> list[Any]:
+        """Wait for a future to finish; say so, once, when there has been no worker for a while."""
+        with self.client.as_current():
+            while True:
+                try:
+                    return list(self._distributed.wait(list(self._running), PATIENCE, return_when="FIRST_COMPLETED").done)
+                except Exception as error:
+                    if self._gone(error):
+                        raise EngineError(f"the Dask scheduler at {self._address} is gone; {AGAIN}") from error
+                    if not isinstance(error, TimeoutError | self._distributed.TimeoutError):
+                        raise
+                    if not self.client.nthreads():
+                        warnings.warn(f"the Dask cluster at {self._address} has no workers; waiting for some to join", stacklevel=2)
+
+    def _gone(self, error: Exception) -> bool:
+        # Releases of distributed differ in the class, not in the word: CancelledError, FutureCancelledError, ...
+        return self.client.status in ("closing", "closed") or "Cancelled" in type(error).__name__
 
     def close(self) -> None:
         """Cancel what is left and leave the cluster; end it where it was started here."""

@@ -125,16 +125,17 @@ def test_a_job_that_kills_every_worker_of_a_cluster_is_reported_and_the_others_a
     pytest.importorskip("distributed")
     workers = Dask("local:2")
     try:
-        found = work_through(workers, [Job("bad", die), *(Job(f"j{i}", double, (i,)) for i in range(3))])
+        # Jobs that wait behind the murderer, on its worker, are innocent.
+        found = work_through(workers, [Job("bad", die), *(Job(f"j{i}", double, (i,)) for i in range(5))])
         assert "KilledWorker" in found["bad"].died and workers.retries
-        assert [found[f"j{i}"].value for i in range(3)] == [0, 2, 4]
+        assert [found[f"j{i}"].value for i in range(5)] == [0, 2, 4, 6, 8]
     finally:
         workers.close()
 
 
 @pytest.fixture
 def cluster(tmp_path, root):
-    """Return (address, worker processes) of a real scheduler and two worker processes on this machine."""
+    """Return (address, processes: two workers, then the scheduler) of a real scheduler and two worker processes on this machine."""
     pytest.importorskip("distributed")
     file = tmp_path / "scheduler.json"
     here = os.path.dirname(__file__)
@@ -156,10 +157,24 @@ def cluster(tmp_path, root):
         time.sleep(0.05)
     import json
 
-    yield json.loads(file.read_text())["address"], made
+    yield json.loads(file.read_text())["address"], [*made, scheduler]
     for process in [*made, scheduler]:
         process.kill()
         process.wait()
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_goes_away_ends_the_run_with_a_message(cluster, tmp_path, monkeypatch):
+    address, processes = cluster
+    monkeypatch.setattr("experiments.crew.PATIENCE", 1.0)
+    workers = Dask(address, timeout=2)
+    try:
+        workers.start(Job("x", wait_for, (str(tmp_path / "never"),)))
+        processes[2].kill()
+        with pytest.raises(EngineError, match="is gone; what was done is kept"):
+            workers.wait()
+    finally:
+        workers.close()
 
 
 def test_a_job_of_a_dask_worker_that_is_killed_is_done_by_another(cluster, tmp_path):
