@@ -23,7 +23,8 @@ from .preprocess import finish
 from .require import require
 from .safe import confined, existing, guarded
 
-OLDEST_OPSET = 9
+OLDEST_OPSET, NEWEST_OPSET = 9, 28
+SKELETON_IR = 8  # of the model that is run for comparison; runtimes refuse newer ones whatever they hold
 DTYPES = {
     1: "<f4",
     2: "u1",
@@ -102,6 +103,8 @@ def _refusals(model: Any) -> list[str]:
         causes.append("it names no version of the standard operator set")
     elif version < OLDEST_OPSET:
         causes.append(f"operator set {version}, expected {OLDEST_OPSET} or newer; export it again with a newer opset")
+    elif version > NEWEST_OPSET:
+        causes.append(f"operator set {version}, expected {NEWEST_OPSET} or older; export it again with an older opset")
     if len(model.graph.node) > MAX_NODES:
         causes.append(f"{len(model.graph.node):,} nodes, at most {MAX_NODES:,} are read")
     if model.functions:
@@ -170,7 +173,7 @@ class _Tensor:
 def _skeleton(onnx: Any, model: Any, tensors: tuple[str, ...]) -> Any:
     """Return the model without its weights, its operations those we read, its layers' values as outputs."""
     small = onnx.ModelProto()
-    small.ir_version = model.ir_version
+    small.ir_version = SKELETON_IR
     small.opset_import.extend(model.opset_import)
     small.graph.name = "layers"
     small.graph.node.extend(model.graph.node)
