@@ -199,13 +199,13 @@ class MLP:
     def load(cls, path: str | os.PathLike[str]) -> MLP:
         """Load what :meth:`save` wrote."""
         header, arrays = archive.load(path, FORMAT, VERSION)
-        return _unpack(header, arrays)
+        return unpack(header, arrays)
 
 
 def affine(x: Array, weight: Weight) -> Array:
     """Return x W^T for a dense or sparse weight, in the type of x."""
     if sp.issparse(weight):
-        return np.asarray((weight.astype(x.dtype) @ x.T).T)
+        return np.asarray((weight.astype(x.dtype, copy=False) @ x.T).T)
     return x @ np.asarray(weight).T.astype(x.dtype, copy=False)
 
 
@@ -299,7 +299,8 @@ def _pack(mlp: MLP) -> tuple[dict[str, Any], dict[str, Array]]:
     return header, arrays
 
 
-def _unpack(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> MLP:
+def unpack(header: Mapping[str, Any], arrays: Mapping[str, Array]) -> MLP:
+    """Return the network of a header and arrays that :meth:`MLP.save` wrote; raise UnsupportedModelError where they are damaged."""
     try:
         layers = []
         for packed in header["layers"]:

@@ -16,6 +16,7 @@ from converters.mlp import MLP
 from neuro.errors import UnsupportedModelError, nearest
 from neuro.network import SpikingNetwork
 
+from . import check
 from .from_keras import from_keras
 from .from_npz import from_npz
 from .from_onnx import from_onnx
@@ -115,7 +116,8 @@ def load_any(source: Any, *, options: LoadOptions = LoadOptions(), samples: Any 
     """Return whatever the source holds: an MLP, or of a NIR graph a SpikingNetwork."""
     if isinstance(source, MLP | SpikingNetwork):
         return source
-    return importer_of(source).read(source, options, samples)
+    loaded = importer_of(source).read(source, options, samples)
+    return check.against_file(loaded, options.check, options) if options.check and isinstance(loaded, MLP) else loaded
 
 
 def importer_of(source: Any) -> Importer:

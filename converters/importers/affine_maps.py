@@ -17,6 +17,8 @@ from neuro.network import Weight
 
 Array = np.ndarray
 INPUT = -1
+# Index arrays of one channel of windows; beyond it they would take more memory than the map itself.
+MAX_PATTERN = 1 << 22
 
 
 class TooLarge(ValueError):
@@ -71,13 +73,15 @@ def mapped(matrix: Weight, value: Affine, budget: Budget) -> Affine:
     return replace(value, terms=terms, offset=offset, shape=(matrix.shape[0],), channels=None)
 
 
-def scaled(value: Affine, factor: Array, shift: Array) -> Affine:
-    """Return factor * value + shift, both of which broadcast to the value's shape."""
+def scaled(value: Affine, factor: Array, shift: Array, budget: Budget | None = None) -> Affine:
+    """Return factor * value + shift, both of which broadcast to the value's shape; copies of weights are taken from the budget."""
     diagonal = np.broadcast_to(factor, value.shape).reshape(-1).astype(np.float64)
     offset = diagonal * value.offset + np.broadcast_to(shift, value.shape).reshape(-1)
     if (diagonal == 1).all():
         return replace(value, offset=offset)
     terms = {}
+    if budget is not None:
+        budget.take(sum(stored(m) for m in value.terms.values()))
     for s, m in value.terms.items():
         if m is None:
             terms[s] = sp.dia_array((diagonal[None, :], [0]), shape=(value.size, value.size)).tocsr()
@@ -89,15 +93,17 @@ def scaled(value: Affine, factor: Array, shift: Array) -> Affine:
     return replace(value, terms=terms, offset=offset)
 
 
-def added(a: Affine, b: Affine, sign: int = 1) -> Affine:
+def added(a: Affine, b: Affine, sign: int = 1, budget: Budget | None = None) -> Affine:
     """Return a + b, or a - b for sign -1; shapes must agree."""
     if sign < 0:
-        b = scaled(b, -np.ones(()), np.zeros(()))
+        b = scaled(b, -np.ones(()), np.zeros(()), budget)
     terms = dict(a.terms)
     for s, m in b.terms.items():
         if s not in terms:
             terms[s] = m
             continue
+        if budget is not None:
+            budget.take(stored(terms[s]) + stored(m))
         left, right = (_explicit(part, a.size) for part in (terms[s], m))
         if sp.issparse(left) and sp.issparse(right):
             terms[s] = sp.csr_array(left + right)
@@ -131,9 +137,16 @@ def stacked(values: Sequence[Affine], axis: int, budget: Budget) -> Affine:
         rows = start + np.arange(value.size)
         place = sp.csr_array((np.ones(value.size), (rows, np.arange(value.size))), shape=(index.size, value.size))
         part = mapped(place, value, budget)
-        total = part if total is None else added(total, part)
+        total = part if total is None else added(total, part, budget=budget)
     assert total is not None
     return replace(selected(total, index.reshape(-1), index.shape, budget), name=values[0].name, kind=values[0].kind)
+
+
+def stored(matrix: Weight | None) -> int:
+    """Return how many weights a matrix holds; the identity holds none."""
+    if matrix is None:
+        return 0
+    return int(matrix.nnz if sp.issparse(matrix) else matrix.size)
 
 
 def product(a: Weight, b: Weight, budget: Budget) -> Weight:
@@ -194,7 +207,13 @@ def same_padding(spatial: Sequence[int], windows: Windows, upper: bool = True) -
 
 
 def positions(spatial: Sequence[int], windows: Windows) -> tuple[Array, Array, Array]:
-    """Return (s, k, i): output position, kernel position and input position of every overlap, ordered by s, k."""
+    """Return (s, k, i): output position, kernel position and input position of every overlap, ordered by s, k.
+
+    Raises
+    ------
+    TooLarge : the index arrays would take more memory than allowed.
+    """
+    check_pattern(overlaps(spatial, windows))
     out = windows.out(spatial)
     axes = len(spatial)
     flat_in = np.zeros((1,) * (2 * axes), dtype=np.int64)
@@ -217,6 +236,12 @@ def overlaps(spatial: Sequence[int], windows: Windows) -> int:
     return math.prod(windows.out(spatial)) * math.prod(windows.kernel)
 
 
+def check_pattern(count: int) -> None:
+    """Raise TooLarge where index arrays of windows would be too long."""
+    if count > MAX_PATTERN:
+        raise TooLarge(f"its windows overlap its input {count:,} times, at most {MAX_PATTERN:,} are taken; use smaller images")
+
+
 def convolution(
     weight: Array, shape: tuple[int, ...], windows: Windows, groups: int, budget: Budget, channels_last: bool = False
 ) -> tuple[sp.csr_array, tuple[int, ...], Array]:
@@ -231,6 +256,7 @@ def convolution(
         raise ValueError(f"takes {per_group * groups} channels in {groups} groups, its input {shape} has {n_in}")
     out = windows.out(spatial)
     budget.take(overlaps(spatial, windows) * n_out * per_group)
+    check_pattern(overlaps(spatial, windows) * per_group)
     s_in, s_out = math.prod(spatial), math.prod(out)
     position, element, source = positions(spatial, windows)
     # One row pattern serves all output channels of a group; within a row the columns are put in order once.

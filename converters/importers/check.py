@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from converters.mlp import MLP
-from neuro.errors import SpecError, VerificationError, problems
+from neuro.errors import SpecError, UnsupportedModelError, VerificationError, problems
+
+from .options import LoadOptions
+from .safe import existing, open_zip, read_entry, read_npy
 
 # Relative to the largest value of the layer on the samples; float32 sums of a thousand terms differ by less.
 TOLERANCE = 1e-5
 N_SAMPLES = 16
+MAX_VALUES = 1 << 23  # of all layers and samples together, so that a wide network is checked on fewer samples
 
 Runner = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
@@ -24,21 +29,27 @@ def against_source(mlp: MLP, run: Runner, tensors: Sequence[str], judge: str, sh
     Parameters
     ----------
     run : returns {tensor name: (n_samples, ...) array} of the source for inputs (n_samples, *shape).
-    tensors : name of the source's tensor for each layer; empty where the source has none.
+    tensors : name of the source's tensor for each layer; only the last one, the output, has to be there.
     judge : what ran the source, with its version.
-    samples : (n_samples, ...) inputs to add to the random ones.
+    samples : (n_samples, ...) inputs, as the source takes them, to add to the random ones.
 
     Raises
     ------
     VerificationError : a layer differs by more than 1e-5 of its largest value; every such layer is named.
+    SpecError : samples that do not fit the network.
     """
-    x = random_inputs(mlp.n_in)
+    most = max(1, MAX_VALUES // sum(mlp.sizes))
+    x = random_inputs(mlp.n_in, min(N_SAMPLES, most))
     if samples is not None:
         given = np.asarray(samples, dtype=np.float32)
-        if not len(given) or given.size // len(given) != mlp.n_in:
+        if not given.ndim or not len(given) or given.size // len(given) != mlp.n_in:
             raise SpecError(f"samples have shape {given.shape}, expected (n_samples, {mlp.n_in})")
         x = np.concatenate([x, given.reshape(len(given), -1)])
     source = run(x.reshape(len(x), *shape))
+    if tensors[-1] not in source:
+        raise VerificationError(
+            f"{judge} gives no tensor {tensors[-1]!r}, so the output cannot be compared; load with verify=False to go without"
+        )
     values = mlp.activations(x.astype(mlp.layers[0].weight.dtype))
     differences = {}
     for index, (name, value) in enumerate(zip(tensors, values, strict=True)):
@@ -49,11 +60,27 @@ def against_source(mlp: MLP, run: Runner, tensors: Sequence[str], judge: str, sh
 
 
 def against_stored(mlp: MLP, x: np.ndarray, y: np.ndarray) -> MLP:
-    """Compare the outputs with stored ones; return the network with the result in its info."""
-    if x.ndim < 2 or len(x) != len(y) or not len(x):
-        raise SpecError(f"check_x {x.shape} and check_y {y.shape} must hold the same number of samples")
+    """Compare the outputs with stored ones; return the network with the result in its info.
+
+    x : (n_samples, ...) inputs as the network takes them, y : (n_samples, n_out) outputs, before any softmax.
+    """
+    if x.ndim < 2 or len(x) != len(y) or not len(x) or {x.dtype.kind, y.dtype.kind} - set("fiu"):
+        raise SpecError(f"check_x {x.dtype} {x.shape} and check_y {y.dtype} {y.shape} must be numbers of as many samples")
     outputs = mlp.forward(x.reshape(len(x), -1).astype(np.float64))
     return _judged(mlp, {"output": difference(outputs, y)}, "stored outputs", len(x))
+
+
+def against_file(mlp: MLP, path: str, options: LoadOptions) -> MLP:
+    """Compare the outputs with ``check_x`` and ``check_y`` of an ``.npz`` file; return the network with the result in its info."""
+    file = existing(Path(path))
+    with open_zip(file, ".npz archive", options) as archive:
+        missing = [name for name in ("check_x.npy", "check_y.npy") if name not in archive.namelist()]
+        if missing:
+            raise UnsupportedModelError(
+                f"{file}: holds no {' and no '.join(missing)}; save it with numpy.savez(file, check_x=..., check_y=...)"
+            )
+        x, y = (read_npy(f"{file}: {name}", read_entry(archive, name)) for name in ("check_x.npy", "check_y.npy"))
+    return against_stored(mlp, x, y)
 
 
 def unjudged(mlp: MLP, reason: str) -> MLP:
@@ -65,8 +92,8 @@ def random_inputs(n_in: int, n_samples: int = N_SAMPLES) -> np.ndarray:
     """Return seeded inputs: half of them in [0, 1], half normal."""
     rng = np.random.default_rng(20_011)
     half = n_samples // 2
-    parts = [rng.random((half, n_in)), rng.standard_normal((n_samples - half, n_in))]
-    return np.concatenate(parts).astype(np.float32)
+    parts = [rng.random((half, n_in), dtype=np.float32), rng.standard_normal((n_samples - half, n_in), dtype=np.float32)]
+    return np.concatenate(parts)
 
 
 def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
@@ -87,5 +114,10 @@ def _judged(mlp: MLP, differences: dict[str, float], judge: str, n_samples: int)
                 causes,
             )
         )
+    before = mlp.info.get("verification", {})
+    if before.get("samples"):
+        # Compared before, by another judge: both results are kept.
+        judge, n_samples = f"{before['judge']}, and {judge}", before["samples"] + n_samples
+        differences = {**before["largest_difference"], **differences}
     result = {"judge": judge, "samples": n_samples, "tolerance": TOLERANCE, "largest_difference": differences}
     return replace(mlp, info={**mlp.info, "verification": result})

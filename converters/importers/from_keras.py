@@ -65,6 +65,8 @@ def _from_file(file: Path, where: str, options: LoadOptions, samples: Any) -> ML
         mlp = lowered.mlp
         if options.verify:
             mlp = _verified(mlp, layers, lowered.tensors, samples)
+        else:
+            mlp = check.unjudged(mlp, "nothing: verify=False")
     return finish(mlp, options, layers.graph.layout)
 
 
@@ -82,6 +84,10 @@ def _verified(mlp: MLP, layers: Layers, tensors: tuple[str, ...], samples: Any) 
         owner = layers.outputs.get(tensor)
         if owner is not None and len(owner) == 1:
             outputs[tensor] = operations[owner[0]].output
+    if tensors[-1] in (layers.graph.output, f"{layers.graph.output}/linear"):
+        outputs.setdefault(tensors[-1], model.outputs[0])  # of a model inside, whose own tensors the outer one does not have
+    if tensors[-1] not in outputs:
+        return check.unjudged(mlp, "nothing: the output lies before a softmax inside an inner model")
     probe = keras.Model(model.inputs, list(outputs.values()))
 
     def values(x: np.ndarray) -> dict[str, np.ndarray]:

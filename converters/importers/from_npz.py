@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from neuro.errors import UnsupportedModelError, problems
 from . import check
 from .options import LoadOptions
 from .preprocess import finish
-from .safe import existing, guarded, open_zip, read_entry, read_npy
+from .safe import existing, guarded, open_zip, parse_json, read_entry, read_npy
 
 SPIKING = {
     "spikeport.network": "a spiking network; read it with neuro.SpikingNetwork.load, or give its trained source",
@@ -55,13 +55,15 @@ def from_npz(source: str | os.PathLike[str] | Mapping[str, np.ndarray], options:
 
 
 def _ours(file: Path, options: LoadOptions) -> MLP:
-    with guarded(str(file), "saved network"):
-        header = archive.peek(file) or {}
-        found = header.get("format")
+    with guarded(str(file), "saved network"), open_zip(file, ".npz archive", options) as entries:
+        header = parse_json(f"{file}: {archive.HEADER}", read_entry(entries, archive.HEADER))
+        found, version = header.get("format"), header.get("version")
         if found != mlp_module.FORMAT:
-            what = SPIKING.get(str(found), f"a {found!r} file")
+            what = SPIKING.get(str(found), f"a {found!r:.40} file")
             raise UnsupportedModelError(f"{file}: {what}; expected a trained network ({mlp_module.FORMAT!r})")
-        mlp = MLP.load(file)
+        if version != mlp_module.VERSION:
+            raise UnsupportedModelError(f"{file}: version {version!r:.40}, this release reads {mlp_module.VERSION}; make it again")
+        mlp = mlp_module.unpack(header, _read(file, entries, {archive.HEADER}))
         for layer in mlp.layers:
             for weight in (layer.weight, *(s.weight for s in layer.skips)):
                 if sp.issparse(weight):
@@ -70,9 +72,11 @@ def _ours(file: Path, options: LoadOptions) -> MLP:
     return finish(mlp, options)
 
 
-def _read(file: Path, entries: Any) -> dict[str, np.ndarray]:
+def _read(file: Path, entries: Any, others: Collection[str] = ()) -> dict[str, np.ndarray]:
     arrays, causes = {}, []
     for name in entries.namelist():
+        if name in others:
+            continue
         if not name.endswith(".npy"):
             causes.append(f"{name}: not an array")
             continue
@@ -137,7 +141,9 @@ def _from_arrays(where: str, arrays: dict[str, np.ndarray], options: LoadOptions
         mlp = check.against_stored(mlp, arrays["check_x"], arrays["check_y"])
     elif any(name in arrays for name in CHECKS) and options.verify:
         raise UnsupportedModelError(f"{where}: check_x and check_y belong together, only one is there")
-    return finish(mlp, options)
+    if not mlp.info.get("verification"):
+        mlp = check.unjudged(mlp, "nothing: the file holds no check_x and check_y" if options.verify else "nothing: verify=False")
+    return finish(mlp, options, takes="orientation")
 
 
 def _orientation(where: str, matrices: list[np.ndarray], vectors: list[np.ndarray | None], options: LoadOptions) -> str:

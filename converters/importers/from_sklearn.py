@@ -46,6 +46,8 @@ def from_sklearn(source: str | os.PathLike[str] | Any, options: LoadOptions, sam
         mlp = lowered.mlp
         if options.verify:
             mlp = _verified(mlp, steps, lowered.tensors, samples)
+        else:
+            mlp = check.unjudged(mlp, "nothing: verify=False")
     return finish(mlp, options)
 
 

@@ -6,6 +6,7 @@ A module is traced by ``torch.export``, so that functional ReLU, views and resid
 from __future__ import annotations
 
 import os
+import pickletools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,11 +20,11 @@ from neuro.errors import UnsupportedModelError, problems
 from . import check
 from .aten import Call, Program, Ref, run, translate
 from .lower import lower
-from .options import LoadOptions
+from .options import MEGABYTE, LoadOptions
 from .preprocess import finish
 from .pt2 import read_program
 from .require import require
-from .safe import existing, guarded, open_zip
+from .safe import existing, guarded, open_zip, read_entry
 
 # Traced with a batch that is unlikely to be a size of the network, so that the batch axis is told apart.
 BATCH = 3
@@ -43,7 +44,8 @@ def from_torch(source: str | os.PathLike[str] | Any, options: LoadOptions, sampl
     if isinstance(source, str | os.PathLike):
         file = existing(source)
         if file.suffix.lower() != ".pt2":
-            return finish(_state_dict(file, options), options)
+            mlp = check.unjudged(_state_dict(file, options), "nothing: a state_dict holds weights only")
+            return finish(mlp, options, takes="activation")
         where = str(file)
         program = read_program(file, options)
     else:
@@ -69,6 +71,8 @@ def from_torch(source: str | os.PathLike[str] | Any, options: LoadOptions, sampl
                     return run(program, x)
 
                 mlp = check.against_source(mlp, values, lowered.tensors, judge, graph.input_shape, samples)
+        else:
+            mlp = check.unjudged(mlp, "nothing: verify=False")
     return finish(mlp, options, graph.layout)
 
 
@@ -161,6 +165,10 @@ def _plain(value: Any, renamed: Mapping[str, str]) -> Any:
 def as_array(torch: Any, tensor: Any) -> np.ndarray:
     """Return a copy of a tensor as an array; half and bfloat16 become float32, which holds them exactly."""
     tensor = tensor.detach().cpu()
+    if tensor.layout != torch.strided:
+        raise ValueError("it holds sparse tensors; store dense ones")
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise ValueError(f"it holds a tensor that claims shape {tuple(tensor.shape)} of fewer stored values")
     if tensor.dtype in (torch.float16, torch.bfloat16):
         tensor = tensor.float()
     if tensor.is_quantized:
@@ -178,6 +186,9 @@ def _state_dict(file: Path, options: LoadOptions) -> MLP:
             raise UnsupportedModelError(f"{file}: TorchScript, which holds code; export it with torch.export or ONNX")
         if not any(n.endswith("/data.pkl") for n in names):
             raise UnsupportedModelError(f"{file}: not written by torch.save")
+        for name in names:
+            if name.endswith("/data.pkl"):
+                _harmless(file, read_entry(archive, name))
     torch = require("torch", "torch", "state_dict files")
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
@@ -188,6 +199,32 @@ def _state_dict(file: Path, options: LoadOptions) -> MLP:
         ) from error
     with guarded(str(file), "state_dict"):
         return _layers(file, {str(k): v for k, v in dict(state).items()}, torch, options)
+
+
+CONTAINERS = {"TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "LIST", "EMPTY_LIST", "DICT", "EMPTY_DICT", "EMPTY_SET", "FROZENSET"}
+MAX_PICKLE = 4 * MEGABYTE
+
+
+def _harmless(file: Path, data: bytes) -> None:
+    """Refuse pickles in which a container holds another one twice: a few of them nested take for ever to hash or print.
+
+    Nothing is unpickled here; the opcodes are looked at one by one.
+    """
+    if len(data) > MAX_PICKLE:
+        raise UnsupportedModelError(f"{file}: {len(data) / MEGABYTE:.0f} MB of names and shapes, at most {MAX_PICKLE // MEGABYTE} MB")
+    with guarded(str(file), "state_dict"):
+        last, memo, containers = "", 0, set[int]()
+        for opcode, argument, _ in pickletools.genops(data):
+            match opcode.name:
+                case "MEMOIZE" | "PUT" | "BINPUT" | "LONG_BINPUT":
+                    if last in CONTAINERS:
+                        containers.add(memo if opcode.name == "MEMOIZE" else int(argument))
+                    memo += 1
+                case "GET" | "BINGET" | "LONG_BINGET" if int(argument) in containers:
+                    raise UnsupportedModelError(f"{file}: a container is used twice, which a state_dict has no need of")
+                case "DUP":
+                    raise UnsupportedModelError(f"{file}: not written by torch.save")
+            last = opcode.name
 
 
 def _layers(file: Path, state: dict[str, Any], torch: Any, options: LoadOptions) -> MLP:

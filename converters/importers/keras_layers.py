@@ -381,8 +381,17 @@ def _number(value: Any) -> Array:
 
 
 def _dense(p: Part, inputs: list[Any]) -> g.Op:
-    p.settings.get("units")
-    return g.Linear(p.array(0, "kernel", 2).T, p.biased(1))
+    kernel = p.array(0, "kernel", 2)
+    _agrees(p, "units", kernel.shape[1])
+    return g.Linear(kernel.T, p.biased(1))
+
+
+def _agrees(p: Part, setting: str, found: Any) -> None:
+    """Raise ValueError where a setting does not describe the stored arrays: Keras would build a layer of that size."""
+    given = p.settings.get(setting)
+    plain = tuple(given) if isinstance(given, list) else given
+    if plain != found or isinstance(plain, bool):
+        raise ValueError(f"has {setting} {given!r:.60}, its weights are made for {found}")
 
 
 def _padding(p: Part) -> Any:
@@ -399,12 +408,17 @@ def _last(p: Part) -> bool:
 def _conv(p: Part, inputs: list[Any]) -> g.Op:
     kernel = p.array(0, "kernel")
     axes = kernel.ndim - 2
-    for name in ("filters", "kernel_size", "depth_multiplier"):
-        p.settings.get(name)
+    if axes < 1:
+        raise ValueError(f"its kernel has shape {kernel.shape}")
+    size = p.settings.get("kernel_size")
+    if (size,) * axes != kernel.shape[:axes]:
+        _agrees(p, "kernel_size", kernel.shape[:axes])
     if p.kind.startswith("Depthwise"):
+        _agrees(p, "depth_multiplier", kernel.shape[-1])
         groups = kernel.shape[-2]
         weight = np.moveaxis(kernel.reshape(*kernel.shape[:-2], -1), -1, 0)[:, None]
     else:
+        _agrees(p, "filters", kernel.shape[-1])
         groups = p.settings.get("groups", 1)
         weight = np.moveaxis(np.moveaxis(kernel, -1, 0), -1, 1)
     strides, dilation = p.settings.ints("strides", (1,) * axes), p.settings.ints("dilation_rate", (1,) * axes)

@@ -30,6 +30,7 @@ from .affine_maps import (
     scaled,
     selected,
     stacked,
+    stored,
 )
 from .options import LoadOptions
 
@@ -52,14 +53,16 @@ def lower(graph: g.Graph, where: str, options: LoadOptions) -> Lowered:
     ------
     UnsupportedModelError : every node that cannot be taken, by name and type, with what to do instead.
     """
-    causes = list(graph.problems)
+    causes = list(graph.problems) + _given_twice(graph)
     needed = _merged(_needed(graph), graph.output)
     if len(graph.nodes) > MAX_NODES:
         raise UnsupportedModelError(f"{where}: {len(graph.nodes):,} nodes, at most {MAX_NODES:,} are read")
     n_in = math.prod(graph.input_shape)
     if not 1 <= n_in <= MAX_VALUES or min(graph.input_shape, default=1) < 1:
         raise UnsupportedModelError(f"{where}: input shape {graph.input_shape}, expected 1 to {MAX_VALUES:,} values")
-    state = _State([], [], Budget(options.max_synapses))
+    # Folding may copy each weight of the file a few times; unrolling and composing may make max_synapses more.
+    weights = {id(n.op.weight): np.size(n.op.weight) for n in needed if isinstance(n.op, g.Linear | g.Conv)}
+    state = _State([], [], Budget(options.max_synapses + 4 * sum(weights.values())))
     values: dict[str, Affine | None] = {graph.input: Affine({INPUT: None}, np.zeros(n_in), graph.input_shape)}
     uses = Counter(name for node in needed for name in node.inputs)
     ends = graph.output
@@ -93,6 +96,11 @@ def lower(graph: g.Graph, where: str, options: LoadOptions) -> Lowered:
         raise UnsupportedModelError(problems(f"{where} has {count} with no spiking counterpart:", causes, "Nothing was loaded."))
     state.finish(result, ends)
     return _pruned(state, graph)
+
+
+def _given_twice(graph: g.Graph) -> list[str]:
+    counts = Counter([graph.input, *(node.output for node in graph.nodes)])
+    return [f"the tensor {name!r} is given {count} times" for name, count in counts.items() if count > 1]
 
 
 def _needed(graph: g.Graph) -> list[g.Node]:
@@ -136,6 +144,7 @@ class _State:
 
     def __init__(self, layers: list[Dense], tensors: list[str], budget: Budget) -> None:
         self.layers, self.tensors, self.budget = layers, tensors, budget
+        self.placed: set[int] = set()  # matrices that are a layer's already
 
     def apply(self, node: g.Node, inputs: Sequence[Affine]) -> Affine:
         """Return the value of a node; a ReLU makes a layer."""
@@ -165,8 +174,10 @@ class _State:
         before, n = len(self.layers) - 1, value.size
         width = self.layers[before].n_out if self.layers else None
         terms = dict(value.terms)
-        if any(m is None for m in terms.values()):
-            self.budget.take(n)
+        for matrix in terms.values():
+            again = matrix is not None and id(matrix) in self.placed
+            self.budget.take(n if matrix is None else stored(matrix) if again else 0)
+            self.placed.add(id(matrix))
         explicit = {s: sp.eye_array(n, format="csr") if m is None else m for s, m in terms.items()}
         if before in explicit:
             weight = explicit.pop(before)
@@ -225,7 +236,7 @@ def _affine(op: Any, node: g.Node, inputs: Sequence[Affine], budget: Budget) -> 
             return _mean(op, node, value, budget)
         case g.Scale():
             factor = _fitted("factor", op.factor, op.axis, value.shape)
-            return scaled(value, factor, _fitted("shift", op.shift, op.axis, value.shape))
+            return scaled(value, factor, _fitted("shift", op.shift, op.axis, value.shape), budget)
         case g.Reshape() | g.Flatten() | g.Squeeze() | g.Unsqueeze():
             shape = _new_shape(op, value.shape)
             return replace(value, shape=shape)
@@ -245,7 +256,7 @@ def _affine(op: Any, node: g.Node, inputs: Sequence[Affine], budget: Budget) -> 
         case g.Add():
             if len(inputs) != 2 or inputs[0].shape != inputs[1].shape:
                 raise ValueError(f"adds shapes {' and '.join(str(v.shape) for v in inputs)}, expected two equal ones")
-            return added(inputs[0], inputs[1], op.sign)
+            return added(inputs[0], inputs[1], op.sign, budget)
         case g.Concatenate():
             rank = len(value.shape)
             if not -rank <= op.axis < rank:

@@ -21,6 +21,7 @@ BATCH = g.BATCH
 
 
 FLOAT, DOUBLE = 1, 11
+MAX_SHAPE = 64  # numbers in a shape or in axes that are computed on the way
 
 
 class Attributes:
@@ -200,6 +201,8 @@ def _folded(proto: Any, attributes: Attributes, constants: Constants) -> Any:
         return first
     if proto.op_type == "Concat" and all(isinstance(v, tuple | np.ndarray) for v in values):
         axis = attributes.get("axis", 0)
+        if sum(np.size(v) if isinstance(v, np.ndarray) else len(v) for v in values) > MAX_SHAPE:
+            raise ValueError(f"joins more than {MAX_SHAPE} constant numbers; store them as one initialiser")
         if any(isinstance(v, tuple) for v in values):
             return tuple(item for v in values for item in v)
         return np.concatenate(values, axis)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import msgspec
@@ -27,6 +28,8 @@ class LoadOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     classes : names of the outputs.
     task : ``"classification"`` or ``"regression"``; None for what the source says, classification if it says nothing.
     verify : compare the loaded network with its source on samples, where the source can be run.
+    check : path of an ``.npz`` file with inputs ``check_x`` and the outputs ``check_y`` (before any softmax) that the
+        source gave for them; the loaded network must give the same, whatever can be run here.
     max_bytes : most bytes that a file may unpack to.
     max_synapses : most stored weights of all convolutions, unrolled.
     """
@@ -40,6 +43,7 @@ class LoadOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     classes: tuple[str, ...] = ()
     task: Literal["classification", "regression"] | None = None
     verify: bool = True
+    check: str = ""
     max_bytes: int = 4096 * MEGABYTE
     max_synapses: int = 20_000_000
 
@@ -47,8 +51,10 @@ class LoadOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         causes = []
         if any(n < 1 for n in self.input_shape):
             causes.append(f"input_shape {self.input_shape}: every axis must be 1 or more")
-        if any(not s > 0 for s in self.scale):
-            causes.append("scale: every value must be positive")
+        if any(not 0 < s < math.inf for s in self.scale):
+            causes.append("scale: every value must be positive and finite")
+        if any(not math.isfinite(m) for m in self.mean):
+            causes.append("mean: every value must be finite")
         if self.max_bytes < 1 or self.max_synapses < 1:
             causes.append("max_bytes and max_synapses must be 1 or more")
         if causes:

@@ -11,22 +11,32 @@ import scipy.sparse as sp
 
 from converters.fold import fold_input_scaling
 from converters.mlp import MLP, Dense, Skip
-from neuro.errors import SpecError
+from neuro.errors import SpecError, problems
 from neuro.network import Weight
 
 from .options import LoadOptions
 
+# Settings that say something about one kind of file only, their defaults, and the kind.
+OF_ONE_KIND = {"orientation": ("auto", "plain .npz arrays"), "activation": ("", "a state_dict")}
 
-def finish(mlp: MLP, options: LoadOptions, layout: Literal["NCHW", "NHWC"] = "NCHW") -> MLP:
+
+def finish(mlp: MLP, options: LoadOptions, layout: Literal["NCHW", "NHWC"] = "NCHW", takes: str = "") -> MLP:
     """Return the network with the user's pre-processing, layout, class names and task.
 
-    ``layout`` is the one the source model takes. With (x - mean) / scale before the model, the first layer
+    ``layout`` is the one the source model takes, ``takes`` the setting of one kind of file that it has used. With (x - mean) / scale before the model, the first layer
     becomes W' = W diag(1 / scale) and b' = b - W' mean, and so does every skip that starts at the input.
 
     Raises
     ------
-    SpecError : class names, mean, scale or layout that do not fit the model.
+    SpecError : class names, mean, scale or layout that do not fit the model; settings that say nothing about it.
     """
+    unused = [
+        f"{name}={getattr(options, name)!r} is about {kind}; leave it out"
+        for name, (default, kind) in OF_ONE_KIND.items()
+        if name != takes and getattr(options, name) != default
+    ]
+    if unused:
+        raise SpecError(problems("options of load that this model has no use for:", unused))
     changes: dict[str, object] = {}
     info = dict(mlp.info)
     if options.classes:

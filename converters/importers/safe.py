@@ -12,6 +12,7 @@ import json
 import math
 import os
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from .options import MEGABYTE, LoadOptions
 MAX_RATIO = 20
 ALWAYS_ALLOWED = 64 * MEGABYTE
 MAX_ENTRIES = 10_000
-MAX_JSON = 32 * MEGABYTE
+MAX_JSON = 8 * MEGABYTE  # parsed, the smallest values take twenty times their text
 MAX_DEPTH = 64
 
 
@@ -77,8 +78,7 @@ def open_zip(file: Path, what: str, options: LoadOptions) -> Iterator[zipfile.Zi
         entries = archive.infolist()
         if len(entries) > MAX_ENTRIES:
             raise UnsupportedModelError(f"{file}: {len(entries):,} entries, at most {MAX_ENTRIES:,} are read")
-        names = [e.filename for e in entries]
-        twice = sorted({n for n in names if names.count(n) > 1}) if len(set(names)) < len(names) else []
+        twice = sorted(name for name, count in Counter(e.filename for e in entries).items() if count > 1)
         if twice:
             raise UnsupportedModelError(f"{file}: entry {twice[0]!r} occurs twice")
         if any(e.flag_bits & 1 for e in entries):
