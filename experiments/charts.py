@@ -47,6 +47,7 @@ DARK = {
     GRID: "#333A42",
     PAPER: "#15191E",
 }
+SHAPES = {"ANN": "diamond", "ideal": "circle", "chip": "circle", "native reset": "triangle-up"}
 DASHES = {"ANN": [2, 0], "ideal": [1, 0], "chip": [1, 0], "native reset": [5, 3]}
 
 # Labels of axes: shares as percentages, joules and seconds with SI prefixes.
@@ -55,7 +56,7 @@ PREFIXED = "replace(format(datum.value, '.3~s'), /([a-zµ]?)$/i, ' $1') + '{unit
 
 CONFIG = {
     "aria": False,
-    "background": None,
+    "background": "transparent",
     "font": "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', Arial, sans-serif",
     "view": {"stroke": None},
     "axis": {
@@ -79,7 +80,7 @@ CONFIG = {
         "titleFontSize": 12,
         "titleFontWeight": "normal",
         "orient": "top",
-        "offset": 30,
+        "offset": 30,  # leaves room for the title of the upright axis, which lies above it
         "labelLimit": 260,
     },
     "text": {"color": TEXT, "fontSize": 12},
@@ -148,7 +149,7 @@ def tradeoff(points: Rows, front: Rows, ring: Rows, references: Rows, x: str, x_
         alt.Tooltip("high:Q", title="95 % high", format=".2%"),
         alt.Tooltip(f"{x}:Q", title=x_title, format=".3s"),
     ]
-    shape = alt.Shape("group:N", scale=alt.Scale(domain=list(GROUP_COLOURS), range=["diamond", "circle", "circle", "triangle-up"]))
+    shape = _group_shape()
     cloud = alt.Chart(alt.NamedData("data"))
     beside = alt.Chart(alt.NamedData("references"))
     crowded = len(points) > 24
@@ -165,14 +166,20 @@ def tradeoff(points: Rows, front: Rows, ring: Rows, references: Rows, x: str, x_
     # Names are not colour-coded data: one muted ink, beside their point, written towards the middle of the chart.
     middle = math.sqrt(math.prod(scale.domain))
     named = [
-        {x: row[x], "accuracy": row["accuracy"], "name": row["name"], "side": "left" if row[x] < middle else "right"}
+        {
+            x: row[x],
+            "accuracy": row["accuracy"],
+            "name": row["name"],
+            "side": ("left" if row[x] < middle else "right") + (" below" if row["group"] == "ANN" else ""),
+        }
         for row in everything
         if row["name"]
     ]
     label = alt.Chart(alt.NamedData("names"))
-    for side, dx in (("left", 8), ("right", -8)):
-        text = label.mark_text(align=side, dx=dx, dy=-9, color=MUTED).transform_filter(alt.datum.side == side)
-        layers.append(text.encode(axis_x, axis_y, text="name:N"))
+    for side, align, dx, dy in (("left", "left", 8, -9), ("right", "right", -8, -9), ("left below", "left", -4, 14), ("right below", "right", 4, 14)):
+        if any(row["side"] == side for row in named):
+            text = label.transform_filter(alt.datum.side == side).encode(axis_x, axis_y, text="name:N")
+            layers += _written(text, MUTED, align=align, dx=dx, dy=dy)
     return _spec(alt.layer(*layers), {"data": points, "front": front, "ring": ring, "references": references, "names": named}, 330)
 
 
@@ -188,7 +195,7 @@ def stacked(parts: Rows, totals: Rows, components: Sequence[str], x_title: str, 
     colour = alt.Color(
         "component:N",
         scale=alt.Scale(domain=list(components), range=component_colours(components)),
-        legend=alt.Legend(title=None, columns=2, symbolType="square"),
+        legend=alt.Legend(title=None, columns=2, symbolType="square", offset=10),
         sort=list(components),
     )
     tooltip = [
@@ -208,7 +215,7 @@ def stacked(parts: Rows, totals: Rows, components: Sequence[str], x_title: str, 
     whisker = total.mark_rule(color=TEXT, strokeWidth=1.5, yOffset=8).encode(alt.X("low_J:Q"), alt.X2("high_J:Q"), y)
     ends = [total.mark_tick(color=TEXT, thickness=1.5, size=9, yOffset=8).encode(alt.X(f"{end}:Q"), y) for end in ("low_J", "high_J")]
     layers = [bars, whisker, *ends, _above(total, y)]
-    return _spec(alt.layer(*layers), {"data": parts, "totals": totals}, 92 + 46 * len(order) + 18 * (len(components) // 2))
+    return _spec(alt.layer(*layers), {"data": parts, "totals": totals}, 70 + 46 * len(order) + 18 * math.ceil(len(components) / 2))
 
 
 def dots(rows: Rows, field: str, x_title: str, unit: str, log: bool) -> Spec:
@@ -275,6 +282,7 @@ def bars(rows: Rows, field: str, x_title: str, unit: str, series: Mapping[str, s
     rows : label, series, ``field``, text; series : {name: colour}; order : of the labels.
     """
     names = [name for name in series if any(row["series"] == name for row in rows)]
+    columns = 3 if len(names) <= 3 else 2
     # Small numbers without a unit are written out: "10 m" would be read as metres.
     bare = not unit and max((abs(row[field]) for row in rows), default=0.0) < 1
     label = PERCENT if percent else "format(datum.value, ',.6~f')" if bare else _prefixed(unit)
@@ -283,7 +291,7 @@ def bars(rows: Rows, field: str, x_title: str, unit: str, series: Mapping[str, s
     colour = alt.Color(
         "series:N",
         scale=alt.Scale(domain=names, range=[series[name] for name in names]),
-        legend=None if len(names) < 2 else alt.Legend(title=None, columns=2, symbolType="square"),
+        legend=None if len(names) < 2 else alt.Legend(title=None, columns=columns, symbolType="square", offset=10),
         sort=names,
     )
     base = alt.Chart(alt.NamedData("data")).encode(x, y, yOffset=alt.YOffset("series:N", sort=names))
@@ -292,7 +300,7 @@ def bars(rows: Rows, field: str, x_title: str, unit: str, series: Mapping[str, s
         base.mark_bar().encode(colour, tooltip=tooltip),
         base.mark_text(align="left", dx=4, fontSize=11).encode(text="text:N"),
     )
-    legend = 36 + 18 * (len(names) // 3) if len(names) > 1 else 0
+    legend = 14 + 18 * math.ceil(len(names) / columns) if len(names) > 1 else 0
     return _spec(drawn, {"data": rows}, 60 + legend + len(order) * (17 * len(names) + 8), {"right": 44})
 
 
@@ -350,12 +358,14 @@ def histogram(bins: Rows, marks: Rows, x_title: str, y_title: str, colour: str, 
             ],
         )
     )
-    opacity = 0.8 if len(marks) <= 8 else max(0.08, 12 / len(marks))
-    rules = (
-        alt.Chart(alt.NamedData("marks"))
-        .mark_rule(color=mark_colour, strokeWidth=1.5, opacity=opacity)
-        .encode(alt.X("value:Q"), tooltip=[alt.Tooltip("label:N", title=" "), alt.Tooltip("value:Q", format=".4g")])
-    )
+    # Few values are rules across; many are ticks in a strip above the bars, where they hide nothing.
+    mark = alt.Chart(alt.NamedData("marks"))
+    tooltip = [alt.Tooltip("label:N", title=" "), alt.Tooltip("value:Q", format=".4g")]
+    if len(marks) <= 8:
+        rules = mark.mark_rule(color=mark_colour, strokeWidth=1.5, opacity=0.9).encode(alt.X("value:Q"), tooltip=tooltip)
+    else:
+        ticks = mark.mark_tick(color=mark_colour, thickness=1.5, size=14, opacity=0.9, orient="vertical")
+        rules = ticks.encode(alt.X("value:Q"), y=alt.value(-8), tooltip=tooltip)
     return _spec(alt.layer(bars_, rules), {"data": bins, "marks": marks}, 220)
 
 
@@ -398,6 +408,7 @@ def classes(rows: Rows, order: Sequence[str], y_title: str, domain: tuple[float,
         base.mark_rule(strokeWidth=2, opacity=0.45).encode(low, high, color=colour),
         base.mark_point(filled=True, size=50, opacity=1).encode(
             y,
+            _group_shape(names),
             color=colour,
             tooltip=[
                 alt.Tooltip("label:N", title="class"),
@@ -476,7 +487,7 @@ def floor_plan(cores: Rows, tiles: Rows, width: int, height: int, side: int, tra
     cores : x_low, x_high, y_low, y_high, x, y, core, populations, neurons, use, traffic; tiles : x_low, x_high, y_low, y_high;
     width, height : of the mesh in tiles; side : cores across a tile.
     """
-    tile = min(max((480 if width <= 12 else 1100) / width, 8), 120)
+    tile = min(max((480 if width <= 12 else 1100) / width, 8), 220)
     x = alt.X("x_low:Q", axis=None, scale=alt.Scale(domain=[0, width], nice=False))
     y = alt.Y("y_low:Q", axis=None, scale=alt.Scale(domain=[0, height], nice=False, reverse=True))
     used = alt.Chart(alt.NamedData("data"))
@@ -591,10 +602,20 @@ def _group_colour(legend: bool, names: Sequence[str] = tuple(GROUP_COLOURS)) -> 
     )
 
 
+def _group_shape(names: Sequence[str] = tuple(SHAPES)) -> alt.Shape:
+    """Tell the native row from the chip row, whose colour it shares."""
+    return alt.Shape("group:N", scale=alt.Scale(domain=list(names), range=[SHAPES[name] for name in names]))
+
+
 def _above(chart: alt.Chart, y: alt.Y) -> alt.Chart:
     """Write the name of a line, and its number, above it: beside it, long names would leave a narrow screen no room to draw."""
     text = "datum.label + (datum.text ? ':  ' + datum.text : '')"
     return chart.mark_text(align="left", dy=-11).encode(y, x=alt.value(0), text="said:N").transform_calculate(said=text)
+
+
+def _written(chart: alt.Chart, colour: str, **place: Any) -> list[alt.Chart]:
+    """Write text on a halo of the paper's colour, so that lines and whiskers behind it do not strike it through."""
+    return [chart.mark_text(color=PAPER, stroke=PAPER, strokeWidth=4, opacity=0.85, **place), chart.mark_text(color=colour, **place)]
 
 
 def _group_dash() -> alt.StrokeDash:

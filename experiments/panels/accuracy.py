@@ -194,7 +194,7 @@ def accuracy_operations(at: Focus) -> Panel | None:
     if main.synaptic_operations and at.ann.effective_macs:
         ratio = main.synaptic_operations / at.ann.effective_macs
         words = f"{panel.times(ratio)} the ANN's effective MACs" if ratio >= 1 else f"{100 * ratio:.0f} % of the ANN's effective MACs"
-        title = f"{main.label}: synaptic operations are {words}"
+        title = f"{panel.capital(main.label)}: synaptic operations are {words}"
     return Panel(
         "accuracy-operations",
         "accuracy",

@@ -51,7 +51,7 @@ def energy_components(at: Focus) -> Panel | None:
     return Panel(
         "energy-components",
         "cost",
-        f"{_capital(first)} take{'' if first.endswith('s') else 's'} {100 * share:.0f} % of the energy",
+        f"{panel.capital(first)} take{'' if first.endswith('s') else 's'} {100 * share:.0f} % of the energy",
         f"Energy per inference, mean over {lead.n:,} test samples; the whisker spans the low and high that the published figures allow. "
         + (f"Not in it, for want of a published figure: {panel.listed(missing)}." if missing else ""),
         "Stacked bars. "
@@ -130,7 +130,7 @@ def energy_platforms(at: Focus) -> Panel | None:
     return Panel(
         "energy-platforms",
         "cost",
-        f"{_capital(rows[0].label)}: {ratio} the energy of the ANN at {short(others[0])}",
+        f"{panel.capital(rows[0].label)}: {ratio} the energy of the ANN at {short(others[0])}",
         "Energy per inference on a logarithmic axis, bars from low to high, without static power and overhead unless said, since "
         f"figures of conventional designs leave them out. {panel.context(rows[0])}; the ANN at {boundary(at)}. "
         "What else each estimate leaves out stands under Method.",
@@ -204,7 +204,7 @@ def latency(at: Focus) -> Panel | None:
     lead = known(rows[0].latency)
     taken = known(lead.per_inference)
     bound = f" The time is set by: {lead.binding}." if lead.binding else ""
-    through = f", {panel.quantity(lead.throughput.value, '')} inferences a second as a pipeline" if lead.throughput else ""
+    through = f"; as a pipeline {units.significant(lead.throughput.value)} inferences a second" if lead.throughput else ""
     missing = _short(word for row in rows for word in known(row.latency).missing)
     return Panel(
         "latency",
@@ -277,10 +277,6 @@ def _costed(at: Focus, has: Callable[[Row], bool]) -> list[Row]:
 
 def _dot(label: str, group: str, r: Range, unit: str) -> dict[str, Any]:
     return record(label=label, group=group, value=r.value, low=r.low, high=r.high, text=panel.quantity_range(r, unit))
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 PANELS = (energy_components, energy_platforms, break_even, latency, exit_times)

@@ -116,12 +116,22 @@ def name(row: Row) -> str:
 
 
 def context(row: Row) -> str:
-    """Return which run it is, n, seed, T and method, for a caption; nothing twice."""
-    parts = [] if row.group == "ann" else [row.label]
-    parts += [f"n = {row.n:,} test samples", f"seed {row.seed}"]
-    more = [f"T = {row.n_steps}" if row.n_steps else "", row.settings.get("convert.method")]
-    more += [row.settings.get("deploy.chip") if row.group in ("chip", "native") else ""]
-    return ", ".join([*parts, *(str(text) for text in more if text and str(text) not in row.label)])
+    """Return which run it is, n, seed, T and method, as the start of a sentence of a caption; nothing twice."""
+    told = "ANN" if row.group == "ann" else capital(row.label)
+    method = row.settings.get("convert.method")
+    chip = row.settings.get("deploy.chip") if row.group in ("chip", "native") else ""
+    more = [
+        f"T = {row.n_steps}" if row.n_steps and f"T = {row.n_steps}" not in told else "",
+        f"method {method}" if method and str(method) not in told else "",
+        str(chip) if chip and str(chip) not in told else "",
+        f"seed {row.seed}" if f"seed {row.seed}" not in told else "",
+    ]
+    return ", ".join([f"{told}: n = {row.n:,} test samples", *(text for text in more if text)])
+
+
+def capital(text: str) -> str:
+    """Return a text that begins a sentence or a title: "on loihi1" -> "On loihi1"; names of layers are left to their callers."""
+    return text[:1].upper() + text[1:]
 
 
 def arrow(name: str) -> str:

@@ -19,7 +19,8 @@ READABLE = 16
 
 def class_names(comparison: Comparison, row: Row) -> list[str]:
     """Return the names of the classes of a row's data set, the numbers where it has none."""
-    n = 0 if row.confusion is None else len(row.confusion)
+    table = row.confusion if row.confusion is not None else comparison[row.ann].confusion
+    n = 0 if table is None else len(table)
     named = card(comparison, row)
     return list(named.classes) if named is not None and len(named.classes) == n else [str(c) for c in range(n)]
 
@@ -33,7 +34,7 @@ def card(comparison: Comparison, row: Row) -> DataCard | None:
 def per_class(at: Focus) -> Panel | None:
     """Draw the accuracy of every class for the rows in focus beside the ANN's."""
     rows = [row for row in (at.ann, *at.family) if row.per_class is not None and row.confusion is not None]
-    if len(rows) < 2 or at.ann.per_class is None:
+    if at.main.per_class is None or at.ann.per_class is None or at.ann.confusion is None:
         return None
     names = class_names(at.comparison, at.main)
     totals = _totals(at.ann)
@@ -84,7 +85,7 @@ def _class_title(at: Focus, names: Sequence[str], change: np.ndarray, worst: int
     what = f"class {names[worst]}" if len(names[worst]) < 3 else names[worst]
     lost = f"{what} loses most, {panel.points(change[worst])}"
     if tests is None:
-        return lost[:1].upper() + lost[1:]
+        return panel.capital(lost)
     hurt = [names[c] for c in range(len(names)) if tests[c] < 0.05 and change[c] < 0]
     if not hurt:
         return f"No class changes beyond chance; {lost}"
@@ -135,11 +136,11 @@ def _matrix(slug: str, row: Row, counts: np.ndarray, names: list[str], y: str, x
     ]
     wrong, total = int(off.sum()), int(counts.sum())
     i, j = np.unravel_index(int(off.argmax()), off.shape)
-    who = "ANN" if row.group == "ann" else row.label
+    who = "ANN" if row.group == "ann" else panel.capital(row.label)
     if slug == "agreement":
         title = f"{wrong:,} of {total:,} answers differ{'s' if wrong == 1 else ''} from the ANN's" if wrong else "Every answer is the ANN's"
     elif wrong and off.max() == 1:
-        title = f"{who}: {wrong:,} error{'s' if wrong > 1 else ''}, none of them twice"
+        title = f"{who}: {wrong:,} error{'s, none of them twice' if wrong > 1 else ''}"
     elif wrong:
         title = f"{who}: {wrong:,} errors, most often {names[i]} taken for {names[j]} ({int(off[i, j])})"
     else:
@@ -263,7 +264,7 @@ def resources(at: Focus) -> Panel | None:
         "resources",
         "chip",
         f"Nearest its limit: {top.name.replace('_', ' ')}, {100 * known(top.share):.0f} %",
-        f"The fullest core for a limit per core, the sum for a limit per chip. {row.label}.",
+        f"The fullest core for a limit per core, the sum for a limit per chip. {panel.capital(row.label)}.",
         "Bar chart. " + " ".join(f"{r.name}: {r.used:,.6g} of {r.limit:,.6g} {r.unit}, {100 * known(r.share):.0f} %." for r in limited),
         charts.bars(
             data, "share", "share of the limit", "", {"chip": charts.GROUP_COLOURS["chip"]}, [r["label"] for r in data], percent=True
@@ -293,7 +294,7 @@ def _balance(c: DataCard) -> Panel | None:
         f"balance-{c.name}",
         "data",
         f"Classes of {c.name} are {even}",
-        f"Share of each class; {c.n_train:,} training and {c.n_test:,} test samples.",
+        f"Share of each class, so that sets of different size can be compared; {c.n_train:,} training and {c.n_test:,} test samples.",
         "Bar chart. " + " ".join(f"{row['label']}, {row['series']}: {row['text']}." for row in data),
         charts.balance(data, names),
     )

@@ -177,7 +177,7 @@ def test_components_keep_their_colours() -> None:
 def test_static_charts_are_white_and_of_fixed_width(drawn: list[Panel]) -> None:
     spec = charts.static(drawn[0].spec, 500)
     assert spec["width"] == 500 and spec["background"] == charts.PAPER
-    assert drawn[0].spec["width"] == "container" and drawn[0].spec["config"]["background"] is None
+    assert drawn[0].spec["width"] == "container" and drawn[0].spec["config"]["background"] == "transparent"
 
 
 def test_charts_show_themselves_in_notebooks(drawn: list[Panel]) -> None:
