@@ -48,7 +48,7 @@ def convert(
     mlp : the trained network; it is not changed.
     calibration : (n_samples, n_in) array, or batches that can be read more than once; no labels are needed.
     method : name, options struct, table, or a list of steps (``converters.methods.METHODS``); ``"auto"`` tries several
-        and picks by agreement with ``mlp`` on held-out samples.
+        and picks by agreement with ``mlp`` on held-out samples (``converters.methods.auto``).
     n_steps : T for which the network is meant; needed by the methods that are made for one T.
     grid : unit of the exact arithmetic as a share of the threshold, a power of two; None: floats, without the promise that every
         engine gives the same spikes.
@@ -261,7 +261,7 @@ def _rounding(draft: Draft, network: SpikingNetwork, samples: int = 1000) -> dic
         by_source = {j.pre: j.weight for j in network.incoming(name)}
         own = by_source.pop(name, None)
         skips = tuple(replace(s, weight=by_source[_source(s.source, draft)]) for s in layer.skips)
-        bias = network[name].bias
+        bias = np.asarray(network[name].bias)
         rounded.append(
             replace(
                 layer,

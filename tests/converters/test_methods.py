@@ -1,0 +1,281 @@
+"""One suite for every method of the table: what each result must satisfy, whatever chose its thresholds."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from converters.convert import convert
+from converters.methods import METHODS, resolve
+from converters.mlp import MLP, Dense, Skip
+from converters.verify import observe, verify
+from neuro.engines import simulate
+from neuro.errors import ConversionError, EngineError
+from neuro.network import INPUT, SpikingNetwork, per_neuron
+
+N_STEPS = 16
+PROTOCOLS = ("srp", "cos")
+SPARSE_STEPS = {"calibration": {"iterations": 20}, "spike_norm": {"samples": 50}, "rmp": {"samples": 50}}
+CHAINS: dict[str, list[Any]] = {
+    name: [*(["ltb"] if name == "v_init" else []), {"name": name, **SPARSE_STEPS.get(name, {})}] for name in METHODS
+}
+CHAINS["calibration advanced"] = [{"name": "calibration", "mode": "advanced", "iterations": 20}]
+CHAINS["calibration potential"] = [{"name": "calibration", "target": "potential", "rounds": 2}]
+CHAINS["max_norm model"] = [{"name": "max_norm", "basis": "model"}]
+CHAINS["percentile_norm per neuron"] = [{"name": "percentile_norm", "per_neuron": True, "over": "nonzero"}]
+CHAINS["ltb per layer"] = [{"name": "ltb", "per_neuron": False}]
+EVERY = sorted(CHAINS)
+SLOW = {"max_norm model": 256}  # thresholds of the worst case: many steps
+# These set thresholds (or initial potentials) and leave weights and biases as they are.
+KEEP_WEIGHTS = sorted(set(EVERY) - {"threshold_shift", "ftbc"} - {n for n in EVERY if n.startswith("calibration")})
+
+
+def relu_network(seed: int = 0, sizes: tuple[int, ...] = (12, 20, 15, 5), last: str = "identity", **hidden: Any) -> MLP:
+    rng = np.random.default_rng(seed)
+    layers = []
+    for i, (n, m) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        weight = rng.normal(0, np.sqrt(2 / n), (m, n)).astype(np.float32)
+        bias = rng.normal(0, 0.1, m).astype(np.float32)
+        layers.append(Dense(weight, bias, last) if i == len(sizes) - 2 else Dense(weight, bias, **{"activation": "relu", **hidden}))
+    return MLP(tuple(layers))
+
+
+def network_for(name: str) -> MLP:
+    return relu_network(activation="qcfs", ceiling=2.0, levels=N_STEPS) if name == "qcfs" else relu_network()
+
+
+def inputs(n: int = 300, seed: int = 1, n_in: int = 12) -> np.ndarray:
+    return np.random.default_rng(seed).random((n, n_in)).astype(np.float32)
+
+
+def converted(name: str, **changes: Any) -> SpikingNetwork:
+    settings = {"calibration": inputs(), "method": CHAINS[name], "n_steps": N_STEPS, **changes}
+    return convert(settings.pop("mlp", None) or network_for(name), **settings)
+
+
+def folded(network: SpikingNetwork) -> MLP:
+    """Return the ReLU network that the spiking one stands for, with thresholds folded into the weights."""
+    below, layers = np.ones(network.input_size), []
+    for p in network.populations:
+        (j,) = network.incoming(p.name)
+        theta = np.ones(p.size) if p.v_threshold is None else per_neuron(p.v_threshold, p.size)
+        bias = np.asarray(p.bias)
+        weight = np.asarray(j.weight) * below / theta[:, None]
+        bias = (bias.mean(axis=0) if bias.ndim == 2 else bias) / theta
+        layers.append(Dense(weight, bias, "relu" if p.spiking else "identity"))
+        below = theta
+    return MLP(tuple(layers))
+
+
+@functools.cache
+def protocols_run() -> bool:
+    try:
+        simulate(converted("srp", check=False), inputs(2), 2, engine="reference")
+    except EngineError:
+        return False
+    return True
+
+
+@pytest.fixture(autouse=True)
+def engines_that_run_protocols(request: pytest.FixtureRequest) -> None:
+    values = request.node.callspec.params.values() if hasattr(request.node, "callspec") else ()
+    if set(values) & set(PROTOCOLS) and not protocols_run():
+        pytest.skip("no engine here runs presentation protocols")
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_thresholds_are_positive_and_the_source_is_left_alone(name: str) -> None:
+    mlp = network_for(name)
+    before = mlp.sha256
+    weights = [layer.weight.copy() for layer in mlp.layers]
+    snn = converted(name, mlp=mlp)
+    for p in snn.populations[:-1]:
+        theta = per_neuron(p.v_threshold, p.size)
+        assert np.isfinite(theta).all() and (theta > 0).all()
+    assert snn.info["source_sha256"] == before
+    for layer, weight in zip(mlp.layers, weights, strict=True):
+        np.testing.assert_array_equal(layer.weight, weight)
+
+
+@pytest.mark.parametrize("name", KEEP_WEIGHTS)
+def test_scaling_by_the_thresholds_changes_no_output_of_the_ann(name: str) -> None:
+    """W theta_below / theta, b / theta: hidden activations are divided by theta, logits stay."""
+    mlp = network_for(name)
+    snn = converted(name, mlp=mlp, grid=None)
+    layers = [replace(layer, activation="identity" if i == 2 else "relu", ceiling=np.inf) for i, layer in enumerate(mlp.layers)]
+    plain = MLP(tuple(layers))
+    x = inputs(50, seed=3).astype(np.float64)
+    np.testing.assert_allclose(folded(snn).forward(x), plain.forward(x), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_verification_passes_and_says_what_was_assumed(name: str) -> None:
+    mlp = network_for(name)
+    n_steps = SLOW.get(name, N_STEPS)
+    snn = converted(name, mlp=mlp, n_steps=n_steps)
+    found = verify(snn, mlp, inputs(60, seed=2), n_steps)
+    assert found.agreement > 0.7
+    assert all(c.correlation is not None and c.correlation > 0.8 for c in found.layers)
+    info = snn.info
+    assert info["calibration_samples"] == 300 and info["n_steps"] == n_steps
+    assert [step["name"] for step in info["method"]] == [step.name for step in resolve(CHAINS[name])]
+    assert info["extra_steps"] == (snn.protocol.pre_steps if snn.protocol else 0)
+    assert 0 < info["verification"]["agreement"] <= 1
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_saving_keeps_every_spike_and_the_seed_decides_everything(name: str, tmp_path: Any) -> None:
+    snn, again = converted(name), converted(name)
+    loaded = SpikingNetwork.load(snn.save(tmp_path / "snn.npz"))
+    assert snn.sha256 == again.sha256 == loaded.sha256
+    assert snn.info == again.info and loaded.info == snn.info
+    x = inputs(20, seed=5)
+    first, second = observe(snn, x, N_STEPS), observe(loaded, x, N_STEPS)
+    np.testing.assert_array_equal(first.outputs, second.outputs)
+    for population, counts in first.counts.items():
+        np.testing.assert_array_equal(counts, second.counts[population])
+
+
+@pytest.mark.parametrize("name", [n for n in EVERY if n not in (*PROTOCOLS, "ftbc")])
+def test_the_first_layer_fires_as_often_as_the_closed_form_says(name: str) -> None:
+    """Constant drive z: clip(floor((v0 + z T)/theta), 0, k T), in units of the grid; v0 = theta/2 unless the method moves it."""
+    snn, x = converted(name), inputs(40, seed=4)
+    p, port = snn.populations[0], snn.incoming("hidden1")[0]
+    unit = per_neuron(p.grid, p.size)
+    z = np.rint(x.astype(np.float64) @ np.asarray(port.weight, np.float64).T / unit) + np.rint(np.asarray(p.bias) / unit)
+    theta, v0 = (np.rint(per_neuron(value, p.size) / unit) for value in (p.v_threshold, p.v_init))
+    if name not in ("threshold_shift", "calibration potential"):
+        np.testing.assert_array_equal(v0, theta / 2)
+    expected = np.clip(np.floor((v0 + z * N_STEPS) / theta), 0, N_STEPS * p.max_spikes)
+    np.testing.assert_array_equal(observe(snn, x, N_STEPS).counts["hidden1"], expected)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        rec = simulate(snn, x, N_STEPS)
+    np.testing.assert_array_equal(rec.spike_counts["hidden1"], expected.sum(axis=1))
+
+
+@pytest.mark.parametrize("levels", [1, 4, 7])
+def test_qcfs_with_as_many_levels_as_steps_is_its_activation_on_the_first_layer(levels: int) -> None:
+    """Dyadic weights, inputs and lambda, so that ties fall the same way in both."""
+    rng = np.random.default_rng(0)
+    layers = tuple(
+        Dense(rng.integers(-64, 65, (m, n)) / 64, rng.integers(-16, 17, m) / 64, kind, ceiling=2.0 if kind == "qcfs" else np.inf,
+              levels=levels if kind == "qcfs" else 0)
+        for n, m, kind in ((12, 40, "qcfs"), (40, 30, "qcfs"), (30, 5, "identity"))
+    )  # fmt: skip
+    mlp, x = MLP(layers), rng.integers(0, 9, (200, 12)) / 8
+    snn = convert(mlp, calibration=x, method="qcfs", n_steps=levels)
+    np.testing.assert_allclose(observe(snn, x, levels).rates["hidden1"], mlp.activations(x)[0], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", [n for n in EVERY if n != "qcfs"])
+def test_dead_neurons_get_a_threshold_and_are_reported(name: str) -> None:
+    mlp = relu_network()
+    bias = mlp.layers[0].bias.copy()
+    bias[[3, 7]] = -100.0
+    dead = MLP((replace(mlp.layers[0], bias=bias), *mlp.layers[1:]))
+    snn = converted(name, mlp=dead)
+    theta = per_neuron(snn.populations[0].v_threshold, 20)
+    assert (theta > 0).all()
+    if np.ptp(theta) > 0 and name != "max_norm model":
+        assert snn.info["steps"]["thresholds"]["hidden1"]["dead"] >= 2
+    assert observe(snn, inputs(20), N_STEPS).counts["hidden1"][:, [3, 7]].sum() == 0
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_data_that_cannot_be_used_are_refused_by_every_method(name: str) -> None:
+    x, nan = inputs(), inputs()
+    nan[7, 3] = np.nan
+    for bad, message in (
+        (x[:4], "4 samples, expected 10"),
+        (nan, "NaN"),
+        (x[:, :5], "shape"),
+        (np.repeat(x[:1], 50, axis=0), "class"),
+        (iter([x]), "only once"),
+    ):
+        with pytest.raises(ConversionError, match=message):
+            converted(name, calibration=bad)
+
+
+NEED_T = ("threshold_shift", "mmse", "gaussian", "calibration", "calibration advanced", "ftbc")
+
+
+@pytest.mark.parametrize("name", NEED_T)
+def test_a_method_made_for_one_t_asks_for_it_and_warns_at_another(name: str) -> None:
+    with pytest.raises(ConversionError, match="n_steps"):
+        converted(name, n_steps=None)
+    snn = converted(name)
+    assert snn.info["calibrated_for_T"] == N_STEPS
+    if name != "ftbc":
+        with pytest.warns(UserWarning, match=f"calibrated for T = {N_STEPS}"):
+            simulate(snn, inputs(5), N_STEPS - 3)
+
+
+def awkward() -> dict[str, MLP]:
+    rng = np.random.default_rng(2)
+
+    def layer(n: int, m: int, **more: Any) -> Dense:
+        return Dense(rng.normal(0, 0.3, (m, n)), rng.normal(0, 0.1, m), **more)
+
+    sparse = [replace(layer(12, 12), weight=sp.csr_array(rng.normal(0, 0.3, (12, 12))), kind="conv1d") for _ in range(2)]
+    return {
+        "sparse": MLP((*sparse, layer(12, 5, activation="identity"))),
+        "recurrent": MLP(
+            (layer(12, 9, recurrent=0.3 * np.eye(9)), layer(9, 8, recurrent=0.3 * np.eye(8)), layer(8, 5, activation="identity"))
+        ),
+        "limited": MLP((layer(12, 9, ceiling=0.5), layer(9, 8, ceiling=0.5), layer(8, 5, activation="identity"))),
+        "skips": MLP(
+            (
+                layer(12, 12),
+                layer(12, 12, skips=(Skip(-1, np.eye(12)),)),
+                layer(12, 12, skips=(Skip(0, np.eye(12)),)),
+                layer(12, 5, activation="identity"),
+            )
+        ),
+    }
+
+
+REFUSED = {
+    ("calibration advanced", "sparse"): ("hidden1", "hidden2"),
+    ("calibration advanced", "recurrent"): ("hidden1", "hidden2"),
+    ("calibration advanced", "skips"): ("hidden2", "hidden3"),
+    ("burst", "limited"): ("hidden1", "hidden2"),
+    ("max_norm model", "recurrent"): ("hidden1", "hidden2"),
+    **{(name, "recurrent"): ("hidden1", "hidden2") for name in ("spike_norm", "rmp", "srp", "cos", "ftbc")},
+    **{("qcfs", kind): ("hidden1", "hidden2") for kind in ("sparse", "recurrent", "limited", "skips")},
+}
+
+
+@pytest.mark.parametrize("kind", ["sparse", "recurrent", "limited", "skips"])
+@pytest.mark.parametrize("name", EVERY)
+def test_layers_a_method_cannot_take_are_all_named_and_all_others_convert(name: str, kind: str) -> None:
+    mlp = awkward()[kind]
+    x = inputs(60) if kind != "recurrent" else inputs(60, n_in=36).reshape(60, 3, 12)
+    if (name, kind) in REFUSED:
+        with pytest.raises(ConversionError) as caught:
+            converted(name, mlp=mlp, calibration=x)
+        assert all(layer in str(caught.value) for layer in REFUSED[name, kind])
+    else:
+        n_steps = SLOW.get(name, N_STEPS)
+        found = verify(converted(name, mlp=mlp, calibration=x, n_steps=n_steps), mlp, x, n_steps)
+        assert found.agreement > 0.6
+
+
+def test_a_chain_without_thresholds_says_which_step_is_missing() -> None:
+    with pytest.raises(ConversionError, match="put one first"):
+        convert(relu_network(), calibration=inputs(), method="v_init")
+
+
+def test_protocols_declare_their_extra_steps() -> None:
+    for name, steps in (("srp", 4), ("cos", 8)):
+        snn = converted(name, check=False)
+        assert snn.protocol is not None and snn.protocol.kind == name
+        assert snn.protocol.pre_steps == snn.info["extra_steps"] == steps
+        assert snn.info["extra_state"]
+        assert all(j.pre != INPUT or j.delay == 0 for j in snn.projections)
