@@ -261,9 +261,9 @@ def convolution(
     position, element, source = positions(spatial, windows)
     # One row pattern serves all output channels of a group; within a row the columns are put in order once.
     columns = (np.arange(per_group)[:, None] * s_in + source).reshape(-1)
-    rows = np.tile(position, per_group)
+    rows = np.tile(position.astype(np.int32), per_group)
     taken = (np.arange(per_group)[:, None] * math.prod(windows.kernel) + element).reshape(-1)
-    order = np.lexsort((columns, rows))
+    order = np.argsort(rows, kind="stable")  # columns of a row are in order already: channel by channel, element by element
     columns, taken = columns[order].astype(np.int32), taken[order]
     counts = np.bincount(rows, minlength=s_out)
     flat = weight.reshape(n_out, -1)

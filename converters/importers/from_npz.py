@@ -57,9 +57,11 @@ def from_npz(source: str | os.PathLike[str] | Mapping[str, np.ndarray], options:
 def _ours(file: Path, options: LoadOptions) -> MLP:
     with guarded(str(file), "saved network"), open_zip(file, ".npz archive", options) as entries:
         header = parse_json(f"{file}: {archive.HEADER}", read_entry(entries, archive.HEADER))
+        if not isinstance(header, dict):
+            raise UnsupportedModelError(f"{file}: {archive.HEADER} holds a {type(header).__name__}, expected a table")
         found, version = header.get("format"), header.get("version")
         if found != mlp_module.FORMAT:
-            what = SPIKING.get(str(found), f"a {found!r:.40} file")
+            what = SPIKING.get(found, f"a file of the format {found!r:.40}") if isinstance(found, str) else "a header without a format"
             raise UnsupportedModelError(f"{file}: {what}; expected a trained network ({mlp_module.FORMAT!r})")
         if version != mlp_module.VERSION:
             raise UnsupportedModelError(f"{file}: version {version!r:.40}, this release reads {mlp_module.VERSION}; make it again")

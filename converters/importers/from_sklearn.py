@@ -20,6 +20,7 @@ from .safe import existing, guarded
 from .skops_file import Described, read_skops
 
 Array = np.ndarray
+MAX_LEVELS, MAX_STEPS = 8, 100
 
 
 def from_sklearn(source: str | os.PathLike[str] | Any, options: LoadOptions, samples: Any = None) -> MLP:
@@ -63,14 +64,22 @@ def _described(value: Any) -> Any:
     return value
 
 
-def _steps(estimator: Any, name: str = "") -> list[tuple[str, Any]]:
+def _steps(estimator: Any, name: str = "", level: int = 0) -> list[tuple[str, Any]]:
     """Return (name, estimator) of every step, nested Pipelines taken apart."""
+    if level > MAX_LEVELS:
+        raise UnsupportedModelError(f"Pipelines nested deeper than {MAX_LEVELS} levels")
     if isinstance(estimator, Described) and estimator.kind == "Pipeline" and estimator.ours:
         found = []
         for inner, step in estimator.attributes["steps"]:
-            found += _steps(step, f"{name}.{inner}" if name else str(inner))
+            if not isinstance(inner, str):
+                raise UnsupportedModelError("a step of a Pipeline whose name is not text")
+            found += _steps(step, f"{name}.{inner}" if name else inner, level + 1)
+            if len(found) > MAX_STEPS:
+                raise UnsupportedModelError(f"a Pipeline of more than {MAX_STEPS} steps")
+        if not found:
+            raise UnsupportedModelError("a Pipeline without steps")
         return found
-    if estimator in ("passthrough", None):
+    if estimator is None or (isinstance(estimator, str) and estimator == "passthrough"):
         return []
     kind = estimator.kind if isinstance(estimator, Described) else type(estimator).__name__
     return [(name or kind, estimator)]
@@ -100,7 +109,7 @@ def _graph(steps: list[tuple[str, Any]]) -> g.Graph:
             previous = output
     last = steps[-1][1]
     attributes = last.attributes if isinstance(last, Described) else {}
-    classes = tuple(str(c) for c in np.asarray(attributes.get("classes_", ())).reshape(-1))
+    classes = _classes(attributes.get("classes_", ()))
     regression = isinstance(last, Described) and last.kind == "MLPRegressor"
     return g.Graph(
         tuple(nodes),
@@ -113,6 +122,20 @@ def _graph(steps: list[tuple[str, Any]]) -> g.Graph:
     )
 
 
+def _word(attributes: Mapping[str, Any], name: str) -> str:
+    value = attributes[name]
+    if not isinstance(value, str):
+        raise ValueError(f"its {name} is {type(value).__name__}, expected text")
+    return value
+
+
+def _classes(value: Any) -> tuple[str, ...]:
+    names = value.reshape(-1).tolist() if isinstance(value, np.ndarray) else list(value)
+    if not all(isinstance(name, str | int | float | bool) for name in names):
+        raise UnsupportedModelError("its classes_ are neither numbers nor text")
+    return tuple(str(name) for name in names)
+
+
 def _width(steps: list[tuple[str, Any]]) -> int:
     first = steps[0][1]
     width = first.attributes.get("n_features_in_") if isinstance(first, Described) else None
@@ -123,10 +146,14 @@ def _width(steps: list[tuple[str, Any]]) -> int:
 
 
 def _array(attributes: Mapping[str, Any], name: str) -> Array:
-    array = np.asarray(attributes[name])
-    if array.dtype.kind != "f":
-        raise ValueError(f"its {name} holds {array.dtype}, expected floats")
-    return array
+    return _floats(name, attributes[name])
+
+
+def _floats(name: str, value: Any) -> Array:
+    """Return an array of floats; a list is not turned into one, because a few shared lists unfold to any size."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+        raise ValueError(f"its {name} holds {getattr(value, 'dtype', type(value).__name__)}, expected an array of floats")
+    return value
 
 
 def _standard_scaler(a: Mapping[str, Any]) -> list[g.Op]:
@@ -165,17 +192,16 @@ def _pca(a: Mapping[str, Any]) -> list[g.Op]:
 
 
 def _perceptron(a: Mapping[str, Any]) -> list[g.Op]:
-    activation, output = a["activation"], a["out_activation_"]
+    activation, output = _word(a, "activation"), _word(a, "out_activation_")
     weights, biases = list(a["coefs_"]), list(a["intercepts_"])
     if activation not in ("relu", "identity"):
-        raise ValueError(f"has the activation {activation!r}; {g.instead(str(activation))}")
+        raise ValueError(f"has the activation {activation!r}; {g.instead(activation)}")
     if not weights or len(weights) != len(biases):
         raise ValueError(f"has {len(weights)} weight matrices and {len(biases)} biases")
     ops: list[g.Op] = []
     for weight, bias in zip(weights, biases, strict=True):
-        if np.asarray(weight).dtype.kind != "f":
-            raise ValueError(f"has weights of type {np.asarray(weight).dtype}, expected floats")
-        ops += [g.Linear(np.array(weight).T, np.array(bias)), g.Relu() if activation == "relu" else g.Identity()]
+        weight, bias = _floats("coefs_", weight), _floats("intercepts_", bias)
+        ops += [g.Linear(weight.copy().T, bias.copy()), g.Relu() if activation == "relu" else g.Identity()]
     ops.pop()
     if output == "logistic" and weights[-1].shape[1] == 1:
         ops.append(g.Linear(np.array([[-0.5], [0.5]]), None))
@@ -245,7 +271,9 @@ def _rebuilt(step: Described) -> Any:
 
     cls = getattr(importlib.import_module(MODULES.get(step.kind, "sklearn.preprocessing")), step.kind)
     estimator = cls()
-    vars(estimator).update(step.attributes)
+    plain = {k: v for k, v in step.attributes.items() if v is None or isinstance(v, np.ndarray | bool | int | float | str)}
+    plain.pop("feature_names_in_", None)  # the samples have no names
+    vars(estimator).update(plain)
     return estimator
 
 

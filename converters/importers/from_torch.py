@@ -218,9 +218,9 @@ def _harmless(file: Path, data: bytes) -> None:
             match opcode.name:
                 case "MEMOIZE" | "PUT" | "BINPUT" | "LONG_BINPUT":
                     if last in CONTAINERS:
-                        containers.add(memo if opcode.name == "MEMOIZE" else int(argument))
+                        containers.add(memo if argument is None else int(argument))
                     memo += 1
-                case "GET" | "BINGET" | "LONG_BINGET" if int(argument) in containers:
+                case "GET" | "BINGET" | "LONG_BINGET" if argument is not None and int(argument) in containers:
                     raise UnsupportedModelError(f"{file}: a container is used twice, which a state_dict has no need of")
                 case "DUP":
                     raise UnsupportedModelError(f"{file}: not written by torch.save")

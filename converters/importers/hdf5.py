@@ -7,6 +7,7 @@ plug-ins), references, and more objects, levels or bytes than trained weights ne
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ def read_hdf5(where: str, source: bytes | Path, options: LoadOptions, extra: str
         check_size(where, sum(d.nbytes for d in found.values() if isinstance(d, h5py.Dataset)), size, options)
         for path, item in found.items():
             if isinstance(item, h5py.Dataset):
+                if item.chunks is not None:  # each is unpacked as a whole, however little of it the array covers
+                    check_size(f"{where}: {path}", math.prod(item.chunks) * item.dtype.itemsize, size, options)
                 values[path] = _read(h5py, f"{where}: {path}", item)
             else:
                 name = item.attrs.get("name") if "name" in item.attrs else None

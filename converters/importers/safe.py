@@ -27,17 +27,19 @@ from .options import MEGABYTE, LoadOptions
 MAX_RATIO = 20
 ALWAYS_ALLOWED = 64 * MEGABYTE
 MAX_ENTRIES = 10_000
-MAX_JSON = 8 * MEGABYTE  # parsed, the smallest values take twenty times their text
+MAX_JSON = 4 * MEGABYTE  # parsed, the smallest values take twenty times their text
 MAX_DEPTH = 64
 
 
 @contextlib.contextmanager
 def guarded(where: str, what: str) -> Iterator[None]:
-    """Turn whatever a parser raises on damaged bytes into UnsupportedModelError; let our own errors pass."""
+    """Turn whatever a parser raises on damaged bytes into UnsupportedModelError; let our own errors pass, with the place in front."""
     try:
         yield
-    except SpikeportError:
-        raise
+    except SpikeportError as error:
+        if where in str(error):
+            raise
+        raise type(error)(f"{where}: {error}") from error
     except (Exception, RecursionError) as error:
         # Parsers of foreign formats raise almost anything on damaged input; the type is kept in the message.
         text = " ".join(str(error).split())[:200]
