@@ -76,12 +76,13 @@ def mapped(matrix: Weight, value: Affine, budget: Budget) -> Affine:
 def scaled(value: Affine, factor: Array, shift: Array, budget: Budget | None = None) -> Affine:
     """Return factor * value + shift, both of which broadcast to the value's shape; copies of weights are taken from the budget."""
     diagonal = np.broadcast_to(factor, value.shape).reshape(-1).astype(np.float64)
+    plain = bool((diagonal == 1).all())
+    if budget is not None and not plain:
+        budget.take(sum(stored(m) for m in value.terms.values()))
     offset = diagonal * value.offset + np.broadcast_to(shift, value.shape).reshape(-1)
-    if (diagonal == 1).all():
+    if plain:
         return replace(value, offset=offset)
     terms = {}
-    if budget is not None:
-        budget.take(sum(stored(m) for m in value.terms.values()))
     for s, m in value.terms.items():
         if m is None:
             terms[s] = sp.dia_array((diagonal[None, :], [0]), shape=(value.size, value.size)).tocsr()

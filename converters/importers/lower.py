@@ -20,6 +20,7 @@ from .affine_maps import (
     INPUT,
     Affine,
     Budget,
+    TooLarge,
     Windows,
     adaptive_pool,
     added,
@@ -65,7 +66,7 @@ def lower(graph: g.Graph, where: str, options: LoadOptions) -> Lowered:
     state = _State([], [], Budget(options.max_synapses + 4 * sum(weights.values())))
     values: dict[str, Affine | None] = {graph.input: Affine({INPUT: None}, np.zeros(n_in), graph.input_shape)}
     uses = Counter(name for node in needed for name in node.inputs)
-    ends = graph.output
+    ends, full = graph.output, False
     for position, node in enumerate(needed):
         missing = [name for name in node.inputs if name not in values]
         inputs = [values.get(name) for name in node.inputs]
@@ -80,10 +81,11 @@ def lower(graph: g.Graph, where: str, options: LoadOptions) -> Lowered:
                     raise ValueError("a softmax before the end has no spiking counterpart; remove it and retrain")
                 ends = node.inputs[0]
             known = [v for v in inputs if v is not None]
-            if len(known) == len(inputs):
+            if len(known) == len(inputs) and not full:
                 values[node.output] = state.apply(node, known)
         except (ValueError, IndexError) as error:
             causes.append(f"{node.label}  {error}")
+            full = full or isinstance(error, TooLarge)  # every node after it would say the same
         for name in node.inputs:
             uses[name] -= 1
             if not uses[name] and name != graph.output:

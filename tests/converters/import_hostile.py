@@ -616,7 +616,13 @@ def _(tmp: Path) -> Path:
 
 @case("sklearn: object that would be reduced")
 def _(tmp: Path) -> Path:
-    step = {"__class__": "system", "__module__": "posix", "__loader__": "ReduceNode", "reduce": {"args": plain([f"touch {WITNESS}"])}, "content": None}
+    step = {
+        "__class__": "system",
+        "__module__": "posix",
+        "__loader__": "ReduceNode",
+        "reduce": {"args": plain([f"touch {WITNESS}"])},
+        "content": None,
+    }
     steps = listed([listed([plain("a"), step])])
     return skops_file(tmp, skops_node("Pipeline", mapping(steps=steps), "sklearn.pipeline"))
 
