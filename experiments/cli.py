@@ -43,6 +43,8 @@ Set = Annotated[
 ]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A trained network: a file that 'spikeport list importers' names.")]
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="An experiment file, or a name of 'spikeport list configs'.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes on this machine.")]
+Scheduler = Annotated[str, typer.Option(metavar="ADDRESS", help="Dask scheduler, or 'local:4' for one with 4 workers.")]
 Preset = Annotated[str, typer.Option(metavar="NAME", help="A table of [presets] in the experiment file.")]
 
 
@@ -280,8 +282,8 @@ def compare(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the results; run again, it goes on where it stopped.")],
     settings: Set = NONE,
     preset: Preset = "",
-    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
-    scheduler: Annotated[str, typer.Option(metavar="ADDRESS", help="Dask scheduler, or 'local:4' for one with 4 workers.")] = "",
+    workers: Workers = 1,
+    scheduler: Scheduler = "",
     data_dir: DataDir = None,
 ) -> None:
     """Run an experiment: network, ideal spiking network and chip side by side; write its page."""
@@ -329,6 +331,78 @@ def _compare(
     terminal.say("Page:", str(page))
     if done.failed:
         raise EngineError(f"{done.failed} of {len(experiment.trials)} trials failed; the reasons are above and on the page")
+
+
+@command("spikeport tune tune.toml --out tuned", kept)
+def tune(
+    terminal: Terminal,
+    config: Config,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the results; run again, it goes on where it stopped.")],
+    settings: Set = NONE,
+    preset: Preset = "",
+    workers: Workers = 1,
+    scheduler: Scheduler = "",
+    data_dir: DataDir = None,
+) -> None:
+    """Search the settings of an experiment for the least energy at a stated loss of accuracy; write the page of the front."""
+    from .config import load_experiment
+    from .report import report as write
+    from .runner import RunnerOptions
+    from .summaries import tuned_lines
+    from .tune import tune as search
+    from .units import seconds
+
+    check_writable(out / "report.html")
+    experiment = load_experiment(config, overrides=settings, preset=preset)
+    terminal.say(experiment.title, f"{experiment.tune.trials} points to try, results in {out}")
+    with bars(terminal) as progress:
+        found = search(experiment, out, RunnerOptions(workers=workers, scheduler=scheduler, data_dir=str(data_dir or "")), progress)
+        found.comparison.save(out / "comparison.npz")
+        page = write(found.comparison, out / "report.html")
+    failed = f", {found.failed} could not be judged" if found.failed else ""
+    terminal.say("searched", f"{found.tried} points, {found.new} of them now, in {seconds(found.seconds)}{failed}")
+    terminal.say("")
+    lines, facts = tuned_lines(found)
+    terminal.answer(lines, {**facts, "page": str(page)})
+    terminal.say("")
+    terminal.say("Page:", str(page))
+    terminal.say("Next:", "more points with --set tune.trials=N")
+
+
+@command("spikeport results results --where group=chip --out results.csv", NOTHING)
+def results(
+    terminal: Terminal,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that 'spikeport compare' or 'spikeport tune' wrote.")],
+    where: Annotated[
+        list[str], typer.Option(metavar="NAME=VALUE", help="Only these, as run.n_steps=8 or 'accuracy>=0.95'. Repeatable.")
+    ] = NONE,
+    columns: Annotated[str, typer.Option(metavar="NAME,NAME", help="These columns alone; 'all' for every one.")] = "",
+    sort: Annotated[str, typer.Option(metavar="NAME", help="By this column; -NAME from the largest.")] = "",
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all columns to this .csv or .parquet file.")] = None,
+) -> None:
+    """Show the trials of a folder of results, or export them for pandas, DuckDB or a spreadsheet."""
+    from . import export
+    from .store import Store
+    from .summaries import results_lines
+
+    if out is not None:
+        export.writer(out)
+        check_writable(out)
+    rows: Any = export.table(Store(folder, create=False), where)
+    names = [name.strip() for name in columns.split(",") if name.strip()]
+    if sort:
+        rows = export.ordered(rows, sort)
+    if names and names != ["all"]:
+        rows = export.columns_of(rows, names)
+    if out is not None:
+        export.export(rows, out)
+        terminal.say("trials", f"{len(rows):,}")
+        terminal.wrote(out, {"trials": len(rows)})
+        return
+    shown = rows if names else export.columns_of(rows, export.summary_columns(rows))
+    terminal.answer(results_lines(shown), rows)
+    terminal.say("")
+    terminal.say(f"{len(rows):,} trials" if rows else "no trial of this kind")
 
 
 FORMATS = ("html", "md", "svg-figures", "png-figures", "pdf-figures")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -30,6 +30,7 @@ from .store import canonical, key_of
 CONFIGS = Path(__file__).parent / "configs"
 Count = Annotated[int, msgspec.Meta(ge=1)]
 FILLED = ("options", "sha256")  # written by the program, not by the user
+Objective = Literal["energy", "latency", "synaptic_operations", "spikes", "n_steps"]
 FILES = (".npz", ".csv", ".csv.gz")
 Natural = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -42,13 +43,17 @@ class DataSettings(Settings, frozen=True):
     """``[data]``: a name of DATASETS or the path of a ``.npz`` or ``.csv``; the seed of the split; test samples used
     (0: all).
 
+    ``holdout``: share of the training samples that is taken out of training and calibration; ``part = "holdout"`` runs
+    networks on these in place of the test samples, so that settings can be chosen without looking at the test.
     ``options`` (the data set's own settings, written flat in the config) and ``sha256`` (of the user's file) are
-        filled in.
+    filled in.
     """
 
     name: str = "digits"
     split_seed: Natural = 0
     limit: Natural = 0
+    holdout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
+    part: Literal["test", "holdout"] = "test"
     options: dict[str, Any] = {}
     sha256: str = ""
 
@@ -93,6 +98,22 @@ class DeploySettings(Settings, frozen=True):
     chip: str = "loihi1"
     options: dict[str, Any] = {}
     sha256: str = ""
+
+
+class TuneSettings(Settings, frozen=True):
+    """``[tune]``: how ``spikeport tune`` searches the alternatives of the other tables.
+
+    ``trials``: points to try; ``max_loss``: accuracy below the source network's that may be lost, as a share (0.005:
+    half a point); ``objectives``: what to make small, besides the loss; ``holdout``: share of the training samples on
+    which points are judged; ``range``: {setting: (low, high)} for numbers that may lie anywhere between.
+    """
+
+    trials: Count = 100
+    max_loss: Annotated[float, msgspec.Meta(ge=0)] = 0.005
+    objectives: tuple[Objective, ...] = ("energy",)
+    holdout: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.2
+    seed: Natural = 0
+    range: dict[str, tuple[float, float]] = {}
 
 
 class Trial(Settings, frozen=True):
@@ -159,7 +180,8 @@ class Trial(Settings, frozen=True):
 class Experiment:
     """A config, checked: the alternatives of every table, from which the trials follow.
 
-    folder : where relative paths of the config start; text : the config as it is run, presets and ``--set`` applied.
+    folder : where relative paths of the config start; text : the config as it is run, presets and ``--set`` applied;
+    chosen : the trials to run where they are not the whole grid.
     """
 
     title: str
@@ -172,10 +194,14 @@ class Experiment:
     deploy: tuple[DeploySettings, ...]
     text: str
     folder: Path
+    tune: TuneSettings = TuneSettings()
+    chosen: tuple[Trial, ...] = ()
 
     @cached_property
     def trials(self) -> tuple[Trial, ...]:
         """Every trial once: the ANN of each seed, data set and model, then each run of it, ideal before chips."""
+        if self.chosen:
+            return self.chosen
         found: dict[str, Trial] = {}
         for seed, data, model in itertools.product(self.seeds, self.data, self.model):
             for train in (None,) if model.file else self.train:
@@ -231,7 +257,7 @@ def parse(
             raw = _merge(raw, presets[wanted])
     for item in overrides:
         causes += _override(raw, item)
-    known = ("title", "seeds", *TABLES)
+    known = ("title", "seeds", *TABLES, "tune")
     causes += [f"{key!r} is not a table or key of a config{nearest(key, known)}" for key in raw if key not in known]
     title, seeds = raw.get("title", Path(name).stem), raw.get("seeds", [0])
     if not isinstance(title, str):
@@ -247,6 +273,9 @@ def parse(
             causes.append(f"{table}: {values!r}, expected a table [{table}]")
             continue
         found[table] = alternatives(table, dict(values), causes)
+    tune = _tune_table(raw.get("tune", {}), causes)
+    if any(d.part == "holdout" and not d.holdout for d in found.get("data", [])):
+        causes.append("data.part is 'holdout', but data.holdout is 0: no sample is held out")
     if not causes and raw.get("train") and all(m.file for m in found["model"]):
         causes.append("[train] has no effect: model.file names a trained network; take one of the two away")
     if not causes and "hidden" in raw.get("model", {}) and all(m.file for m in found["model"]):
@@ -259,6 +288,7 @@ def parse(
         **{table: tuple(alternatives) for table, alternatives in found.items()},
         text=to_toml(raw),
         folder=folder,
+        tune=tune,
     )
 
 
@@ -289,6 +319,30 @@ def _train_table(table: str, values: dict[str, Any], causes: list[str]) -> list[
     found = _struct_table(table, values, causes, TrainOptions, hidden=("seed",))
     plain = [msgspec.to_builtins(options) for options in found]
     return [{name: value for name, value in options.items() if name != "seed"} for options in plain]
+
+
+def _tune_table(values: Any, causes: list[str]) -> TuneSettings:
+    """Return ``[tune]``, whose lists are no grids."""
+    if not isinstance(values, dict):
+        causes.append(f"tune: {values!r}, expected a table [tune]")
+        return TuneSettings()
+    known = TuneSettings.__struct_fields__
+    unknown = [key for key in values if key not in known]
+    causes += [f"tune.{key} is not a setting{nearest(key, known)}" for key in unknown]
+    objectives = values.get("objectives", [])
+    for name in objectives if isinstance(objectives, list) else []:
+        if name not in get_args(Objective):
+            causes.append(f"tune.objectives: {name!r} is not known{nearest(str(name), get_args(Objective))}")
+            return TuneSettings()
+    try:
+        tune = msgspec.convert({key: value for key, value in values.items() if key in known}, TuneSettings)
+    except msgspec.ValidationError as error:
+        causes.append(f"[tune]: {error}")
+        return TuneSettings()
+    if not tune.objectives:
+        causes.append("tune.objectives: names nothing to make small")
+    causes += [f"tune.range.{name}: {low:g} is not below {high:g}" for name, (low, high) in tune.range.items() if not low < high]
+    return tune
 
 
 def _option_grid(table: str, name: str, given: Mapping[str, Any], causes: list[str], kind: Any) -> list[dict[str, Any]]:

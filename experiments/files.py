@@ -6,11 +6,13 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from neuro.errors import SpecError
 from neuro.progress import ProgressCallback
 
 from .config import FILES, DataSettings
-from .datasets import Dataset, load_dataset
+from .datasets import Dataset, load_dataset, split_indices
 from .datasets.fetch import VARIABLE
 
 
@@ -42,8 +44,34 @@ def load_data(
     if name.endswith(FILES):
         name = str(find_file(name, folder, data_dir))
     data = load_dataset(name, data_dir or None, settings.split_seed, settings.options or None, progress)
+    if settings.holdout:
+        data = _held_out(data, settings)
     n = settings.limit
     if not n or n >= len(data.x_test):
         return data
     groups = None if data.groups_test is None else data.groups_test[:n]
     return replace(data, name=settings.name, x_test=data.x_test[:n], y_test=data.y_test[:n], groups_test=groups)
+
+
+def _held_out(data: Dataset, settings: DataSettings) -> Dataset:
+    """Return the data set without its held-out training samples, or with these in place of the test samples.
+
+    Of classes the same share each; of sequences and of values to predict, which may follow each other in time, the last.
+    """
+    n = len(data.x_train)
+    count = max(1, round(settings.holdout * n))
+    if data.task == "classification" and not data.sequences:
+        kept, held = split_indices(n, count, settings.split_seed, data.y_train)
+    else:
+        kept, held = np.split(np.arange(n), [n - count])
+    groups = data.groups_train
+    left = replace(data, x_train=data.x_train[kept], y_train=data.y_train[kept], groups_train=None if groups is None else groups[kept])
+    if settings.part == "test":
+        return replace(left, split=f"{data.split}; {count:,} training samples held out")
+    return replace(
+        left,
+        x_test=data.x_train[held],
+        y_test=data.y_train[held],
+        groups_test=None if groups is None else groups[held],
+        split=f"{data.split}; not the test samples, but {count:,} held-out training samples",
+    )

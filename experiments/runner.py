@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -99,37 +99,83 @@ def run(
     """
     options = options or RunnerOptions()
     began = time.monotonic()
+    experiment = ready(experiment, options, progress)
+    store = Store(folder)
+    with Hired(options) as helpers:
+        summary = run_trials(experiment.trials, store, experiment.folder, helpers, options, progress)
+    _probe(experiment, store, context_of(store, experiment.folder, options), options, progress)
+    return replace(summary, seconds=time.monotonic() - began)
+
+
+def ready(experiment: Experiment, options: RunnerOptions, progress: ProgressCallback | None = None) -> Experiment:
+    """Return the experiment with the SHA-256 of its files; its data are there, its settings do not contradict.
+
+    Raises
+    ------
+    SpecError : what contradicts or is missing, all at once.
+    """
     experiment = resolved(experiment, options.data_dir)
     if not options.scheduler:
         for data in experiment.data:  # a missing file is one message now, not one a trial
             load_data(data, experiment.folder, options.data_dir, progress)
-    store = Store(folder)
-    kept = ("done", "skipped") if options.retry_failed else ("done", "skipped", "failed")
-    missing = [t for t in experiment.trials if store.status(t.key) not in kept]
-    present = len(experiment.trials) - len(missing)
-    context = Context(
-        store=str(Path(folder).resolve()),
+    return experiment
+
+
+class Hired:
+    """Who does the work, hired when first needed and sent home at the end."""
+
+    def __init__(self, options: RunnerOptions) -> None:
+        self._options = options
+        self._crew: Crew | None = None
+
+    def __call__(self) -> Crew:
+        if self._crew is None:
+            self._crew = crew(self._options.workers, self._options.scheduler, load_engines)
+        return self._crew
+
+    def __enter__(self) -> Hired:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._crew is not None:
+            self._crew.close()
+
+
+def context_of(store: Store, folder: Path, options: RunnerOptions) -> Context:
+    """Return what every worker must know; ``folder``: where relative paths of the config start."""
+    return Context(
+        store=str(store.folder.resolve()),
         store_id=store.id,
         data_dir=options.data_dir,
-        folder=str(experiment.folder.resolve()),
+        folder=str(folder.resolve()),
         engine=msgspec.to_builtins(options.engine),
         keep_recordings=options.keep_recordings,
         samples=options.samples,
         traces=options.traces,
     )
+
+
+def run_trials(
+    trials: Sequence[Trial],
+    store: Store,
+    folder: Path,
+    helpers: Hired,
+    options: RunnerOptions,
+    progress: ProgressCallback | None = None,
+) -> Summary:
+    """Run those of the trials that the store has no result of; see :func:`run`."""
+    began = time.monotonic()
+    kept = ("done", "skipped") if options.retry_failed else ("done", "skipped", "failed")
+    missing = [t for t in trials if store.status(t.key, arrays=True) not in kept]
+    present = len(trials) - len(missing)
     if not missing:
-        _probe(experiment, store, context, options, progress)
         return Summary(present, 0, 0, 0, time.monotonic() - began)
-    state = _graph(missing, store, context)
-    with_help = crew(options.workers, options.scheduler, load_engines)
+    state = _graph(missing, store, context_of(store, folder, options))
+    with_help = helpers()
     if isinstance(with_help, Alone):
         # Callbacks cannot travel to other processes, but here nothing travels.
         state.jobs = {n: Job(j.name, j.function, (*j.arguments, progress)) for n, j in state.jobs.items()}
-    try:
-        _drive(state, with_help, store, present, progress, began)
-    finally:
-        with_help.close()
-    _probe(experiment, store, context, options, progress)
+    _drive(state, with_help, store, present, progress, began)
     outcomes = [state.finished[key] for key in state.trials]
     counts = {status: sum(o.status == status for o in outcomes) for status in ("done", "skipped", "failed")}
     reasons = tuple((key[:12], state.finished[key].reason) for key in state.trials if state.finished[key].reason)

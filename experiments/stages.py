@@ -105,7 +105,7 @@ def model_key(trial: Trial) -> str:
     """Return the name of the trained network: of a file, its content; of a training, all that decides it."""
     if trial.model.file:
         return key_of({"file": trial.model.sha256})
-    data = msgspec.structs.replace(trial.data, limit=0)
+    data = msgspec.structs.replace(trial.data, limit=0, part="test")
     return key_of({"seed": trial.seed, "data": _plain(data), "hidden": list(trial.model.hidden), "train": trial.train})
 
 
@@ -113,7 +113,7 @@ def network_key(trial: Trial) -> str:
     """Return the name of the converted network."""
     names = {step["name"] for step in trial.steps}
     n_steps = trial.run.n_steps if trial.run is not None and not names <= ANY_T else None
-    data = msgspec.structs.replace(trial.data, limit=0)
+    data = msgspec.structs.replace(trial.data, limit=0, part="test")
     return key_of(
         {
             "model": model_key(trial),

@@ -21,6 +21,7 @@ import os
 import shutil
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,9 +116,17 @@ class Store:
             record["arrays"] = {"file": name, "sha256": digest}
         self._write(self.trials / f"{result.key}.json", _encode(record))
 
-    def status(self, key: str) -> Status | None:
-        """Return the status of a trial, None when there is no whole record of it. Damaged files are set aside."""
+    def status(self, key: str, arrays: bool = False) -> Status | None:
+        """Return the status of a trial, None when there is no whole record of it; with ``arrays``, these are read too.
+
+        Damaged files are set aside.
+        """
         record = self._record(key)
+        if record is not None and arrays and record["arrays"]:
+            try:
+                self._whole(record)
+            except StoreError:
+                return None
         return None if record is None else record["status"]
 
     def get(self, key: str, arrays: bool = True) -> TrialResult | None:
@@ -182,6 +191,7 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             os.replace(path, target)
             Path(f"{target}.reason").write_text(reason + "\n")
+            warnings.warn(f"{path}: damaged ({reason}); set aside, it will be made again", stacklevel=2)
 
     def clean(self, older_than: float = 3600.0) -> int:
         """Remove drafts and arrays without a record, untouched for ``older_than`` seconds; return how many."""
@@ -222,6 +232,11 @@ class Store:
         return record
 
     def _arrays(self, record: Mapping[str, Any]) -> dict[str, Array]:
+        with np.load(io.BytesIO(self._whole(record)), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+
+    def _whole(self, record: Mapping[str, Any]) -> bytes:
+        """Return the bytes of a record's arrays; set both aside when they are not what was written."""
         path = self.trials / record["arrays"]["file"]
         try:
             data = path.read_bytes()
@@ -231,8 +246,7 @@ class Store:
             self.set_aside(path, "its SHA-256 is not the one in its record")
             self.set_aside(self.trials / f"{record['key']}.json", f"its arrays {path.name} are damaged")
             raise StoreError(f"{path}: damaged; set aside, the trial will be run again")
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        return data
 
     def _mark(self, marker: Path) -> None:
         """Write ``store.json`` unless another process is quicker: a link, unlike a rename, never replaces."""

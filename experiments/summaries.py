@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .config import Experiment
     from .plan import Plan
     from .runner import Summary
+    from .tune import Point, Tuned
 
 TABLES = {
     "datasets": ("experiments.datasets", "DATASETS"),
@@ -321,3 +322,84 @@ def _row_facts(row: Row) -> dict[str, Any]:
         "energy_joules": plain(row.energy.total if row.energy else None),
         "latency_seconds": plain(row.latency.per_inference if row.latency else None),
     }
+
+
+def results_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return rows of a store as lines."""
+    from .export import printed
+
+    heads, fields = printed(rows)
+    shown = fields[:MOST_RESULTS]
+    right = [i for i, name in enumerate(rows[0]) if any(isinstance(row[name], float) for row in rows)] if rows else []
+    lines = table(heads, shown, right=right) if shown else []
+    if len(shown) < len(fields):
+        lines.append(f"  ... and {len(fields) - len(shown)} more (--out FILE.csv or --json gives all)")
+    return lines
+
+
+MOST_RESULTS = 200
+
+
+def tuned_lines(tuned: Tuned) -> tuple[list[str], dict[str, Any]]:
+    """Return the front of a search, as judged on the held-out samples and as it came out on the test, as lines and values."""
+    tune = tuned.experiment.tune
+    cost = tune.objectives[0]
+    names = list(dict.fromkeys(name for p in tuned.front for name in p.settings))
+    varied = [n for n in names if len({repr(p.settings.get(n)) for p in tuned.front}) > 1]
+    rows: list[tuple[str, ...]] = []
+    facts: list[dict[str, Any]] = []
+    for point in (*tuned.front, *([tuned.best] if tuned.best is not None and tuned.best not in tuned.front else [])):
+        tested = _tested(tuned, point)
+        mark = "*" if point is tuned.best else ""
+        values = [_cost(name, value) for name, value in zip(tune.objectives, point.costs, strict=True)]
+        accuracy = "-" if tested is None or tested[0] is None else percent(tested[0])
+        lost = "-" if tested is None or tested[1] is None else _points(tested[1])
+        rows.append((mark, *(_said(point.settings.get(n)) for n in varied), _points(point.loss), *values, accuracy, lost))
+        facts.append(
+            {
+                "settings": dict(point.settings),
+                "key": point.trial.key,
+                "held_out": {"loss": point.loss, **dict(zip(tune.objectives, point.costs, strict=True))},
+                "test": None if tested is None else {"accuracy": tested[0], "loss": tested[1]},
+                "best": point is tuned.best,
+            }
+        )
+    heads = ("", *(n.rpartition(".")[2] for n in varied), "lost, held out", *tune.objectives, "accuracy, test", "lost, test")
+    lines = table(heads, rows, right=range(len(varied) + 1, len(heads)))
+    allowed = f"{100 * tune.max_loss:g} points"
+    if tuned.best is None:
+        lines += ["", *wrap(f"No point lost at most {allowed} on the held-out samples: try more (--set tune.trials=N), or allow more.")]
+    else:
+        chosen = ", ".join(f"{n.rpartition('.')[2]} {_said(v)}" for n, v in tuned.best.settings.items())
+        lines += ["", *wrap(f"* The least {cost.replace('_', ' ')} at a loss of at most {allowed} on the held-out samples: {chosen}.")]
+    n = max((p.n for p in tuned.front), default=0)
+    if n:
+        lines += wrap(f"{n:,} samples were held out: one of them is {100 / n:.2g} points.")
+    return lines, {"tried": tuned.tried, "failed": tuned.failed, "front": facts, "verdict": tuned.comparison.verdict}
+
+
+def _tested(tuned: Tuned, point: Point) -> tuple[float | None, float | None] | None:
+    """Return accuracy and loss of a point on the test samples, means over the seeds; None where it was not run."""
+    import msgspec
+
+    scores, losses = [], []
+    rows = {row.key: row for row in tuned.comparison.rows}
+    for seed in tuned.experiment.seeds:
+        row = rows.get(msgspec.structs.replace(point.trial, seed=seed).key)
+        if row is None or row.ann not in rows:
+            return None
+        own, source = (r.accuracy.value if r.accuracy is not None else r.r2 for r in (row, rows[row.ann]))
+        if own is None or source is None:
+            return None
+        scores.append(own)
+        losses.append(source - own)
+    return sum(scores) / len(scores), sum(losses) / len(losses)
+
+
+def _points(loss: float) -> str:
+    return f"{100 * loss:+.2f} points"
+
+
+def _cost(name: str, value: float) -> str:
+    unit = {"energy": "J", "latency": "s"}.get(name)
+    return count(value) if unit is None else si(value, unit)

@@ -23,7 +23,8 @@ def test_an_empty_config_is_the_demo_with_every_default_written_in():
     found = trials("")
     assert [t.group for t in found] == ["ann", "ideal", "chip", "native"]
     plain = found[2].plain
-    assert plain["data"] == {"name": "digits", "split_seed": 0, "limit": 0, "options": {}, "sha256": ""}
+    whole = {"holdout": 0.0, "part": "test"}
+    assert plain["data"] == {"name": "digits", "split_seed": 0, "limit": 0, "options": {}, "sha256": "", **whole}
     assert plain["convert"]["method"] == "ltb" and plain["convert"]["options"]["iterations"] == 50
     assert plain["run"]["n_steps"] == 8 and plain["deploy"]["options"]["reset"] == "construction"
     assert plain["train"]["learning_rate"] == 0.001 and "seed" not in plain["train"]

@@ -4,9 +4,9 @@ import csv
 
 import pytest
 
-from experiments.export import export, table, write_csv
-from experiments.store import Store
-from neuro.errors import SpecError
+from experiments.export import columns_of, export, ordered, printed, summary_columns, table, write_csv
+from experiments.store import Store, TrialResult
+from neuro.errors import SpecError, StoreError
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +53,48 @@ def test_parquet(rows, tmp_path):
     mixed = [{"a": 1, "b": "x"}, {"a": 2.5, "b": 3}, {"a": None, "b": None}]
     back = pq.read_table(export(mixed, tmp_path / "m.parquet")).to_pylist()
     assert [r["a"] for r in back] == [1.0, 2.5, None] and [r["b"] for r in back] == ["x", "3", None]
+
+
+def test_filters_that_compare_numbers_and_words(tiny):
+    store = Store(tiny.folder, create=False)
+    every = table(store)
+    good = table(store, ["accuracy>=0.5", "run.n_steps<8"])
+    assert {r["key"] for r in good} == {r["key"] for r in every if r["accuracy"] >= 0.5 and (r["run.n_steps"] or 99) < 8}
+    assert len(table(store, ["group!=ann"])) == 12
+    with pytest.raises(SpecError, match="'much' is no number"):
+        table(store, ["accuracy>much"])
+
+
+def test_order_and_columns(rows):
+    down = [r["energy_J"] for r in ordered(rows, "-energy_J")]
+    there = [e for e in down if e is not None]
+    assert there == sorted(there, reverse=True) and down[len(there) :] == [None] * (len(rows) - len(there))
+    assert [r["group"] for r in ordered(rows, "group")] == sorted(r["group"] for r in rows)
+    assert list(columns_of(rows, ["seed", "key"])[0]) == ["seed", "key"]
+    with pytest.raises(SpecError, match="'sed'; did you mean 'seed'"):
+        columns_of(rows, ["sed"])
+    names = summary_columns(rows)
+    assert {"seed", "run.n_steps", "accuracy", "energy_J"} <= set(names) and "reason" not in names and "data.limit" not in names
+    heads, fields = printed(columns_of(rows, names))
+    assert len(fields) == len(rows) and "n_steps" in heads and all(len(f) == len(heads) for f in fields)
+
+
+def test_pandas_and_duckdb_read_the_export(rows, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    duckdb = pytest.importorskip("duckdb")
+    pytest.importorskip("pyarrow")
+    mean = sum(r["accuracy"] for r in rows if r["run.n_steps"] == 8) / sum(r["run.n_steps"] == 8 for r in rows)
+    for name, read in (("r.csv", pandas.read_csv), ("r.parquet", pandas.read_parquet)):
+        path = export(rows, tmp_path / name)
+        frame = read(path)
+        assert len(frame) == len(rows) and frame[frame["run.n_steps"] == 8]["accuracy"].mean() == pytest.approx(mean)
+        assert frame["energy_J"].isna().sum() == sum(r["energy_J"] is None for r in rows)
+        found = duckdb.sql(f"""select avg(accuracy) from '{path}' where "run.n_steps" = 8""").fetchall()[0]
+        assert found[0] == pytest.approx(mean)
+
+
+def test_a_record_of_another_release_is_named(tmp_path):
+    store = Store(tmp_path)
+    store.put(TrialResult("ab" * 32, {"seed": 0, "future": 1}, "done"))
+    with pytest.raises(StoreError, match="made by a release with other settings"):
+        table(store)
