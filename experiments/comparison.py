@@ -119,6 +119,8 @@ class DataCard:
         n_in) and (k,), at most two per class;
     input_shape : shape of one sample for pictures, e.g. (8, 8), or () when it is no picture; duplicates : test
         samples that also occur in the training set.
+    group_name, group_names, test_groups : what groups the samples, e.g. "speaker", the groups' names, and (n_test,) int, the group of each
+        test sample; None where there are no groups.
     extra : further {name: value} of the loader.
     """
 
@@ -139,6 +141,9 @@ class DataCard:
     class_counts: dict[str, Array] = field(default_factory=dict)
     examples: Array | None = None
     example_labels: Array | None = None
+    group_name: str = ""
+    group_names: tuple[str, ...] = ()
+    test_groups: Array | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
 

@@ -149,6 +149,7 @@ def data_card(data: Dataset) -> DataCard:
         counts = {"train": np.bincount(data.y_train, minlength=k), "test": np.bincount(data.y_test, minlength=k)}
         examples = np.concatenate([np.flatnonzero(data.y_test == c)[:2] for c in range(k)])
     known = {hash(x.tobytes()) for x in data.x_train}
+    groups = None if data.groups_test is None else np.unique(np.asarray(data.groups_test, dtype=str), return_inverse=True)
     info = {name: value for name, value in data.info.items() if isinstance(value, str | int | float | bool)}
     return DataCard(
         name=data.name,
@@ -168,6 +169,9 @@ def data_card(data: Dataset) -> DataCard:
         class_counts=counts,
         examples=data.x_test[examples].reshape(len(examples), int(np.prod(data.x_test.shape[1:]))),
         example_labels=data.y_test[examples] if data.task == "classification" else None,
+        group_name="" if groups is None else str(data.info.get("groups", "group")),
+        group_names=() if groups is None else tuple(groups[0].tolist()),
+        test_groups=None if groups is None else groups[1].astype(np.int32),
         extra=info,
     )
 

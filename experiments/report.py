@@ -21,7 +21,8 @@ from neuro.errors import SpecError, nearest
 
 from . import charts, images, tables, units
 from .comparison import Comparison, DataCard, Disagreements, Figure, Finding, Row
-from .panels import Focus, focus, panels
+from .glance import glance
+from .panels import Focus, Panel, focus, panels
 from .panels.panel import GROUP_NAMES, quantity
 from .panels.who import card, class_names
 from .tables import Table
@@ -36,6 +37,16 @@ SECTIONS = {
     "chip": "The chip",
     "data": "The data",
     "method": "Method, sources and how to run it again",
+}
+# What each topic of the scorecard asks, for readers who do not know the essay that the topics are from.
+PROMISES = {
+    "computational homogeneity": "A dense network repeats one operation, which is what makes its hardware simple. Does the spiking network?",
+    "constant running time": "A dense network does the same work for every input. Does the spiking network?",
+    "constant memory": "A dense network never allocates. Does the spiking network?",
+    "portability": "A dense network gives the same answers wherever it runs. Does the spiking network?",
+    "agility": "A dense network can be cut down to what the budget allows. What does that cost the spiking network, without retraining?",
+    "silent failure": "A learned program fails without saying so. What does the average hide?",
+    "obscurity": "A learned program cannot be read. What of the spiking network can be looked at?",
 }
 LAYER_FACTS = ("name", "kind", "n_in", "n_out", "parameters", "activation")
 RENDERERS: dict[str, Callable[..., Any]] = {
@@ -72,10 +83,12 @@ def page(comparison: Comparison) -> str:
         "c": comparison,
         "at": at,
         "facts": _facts(comparison),
-        "panels": {name: [p for p in made if p.section == name] for name in SECTIONS},
+        "glance": [] if at is None else glance(at),
+        "panels": {name: _laid_out([p for p in made if p.section == name]) for name in SECTIONS},
         "tables": _tables(comparison, at),
         "disagreements": [_pictures(comparison, d) for d in comparison.disagreements if len(d.samples)],
         "scorecard": _topics(comparison.scorecard),
+        "promises": PROMISES,
         "chip": None if at is None else at.main if at.main.chip_use else at.chip or at.native,
         "cards": [(c, _card(c), _examples(c)) for c in comparison.data],
         "settings": _settings(at),
@@ -166,6 +179,22 @@ def _tables(comparison: Comparison, at: Focus | None) -> dict[str, Table | None]
     }
 
 
+def _laid_out(found: Sequence[Panel]) -> list[Panel]:
+    """Give a chart that would stand alone in a row of two the whole width; tables of counts and maps keep their shape."""
+    placed: list[Panel] = []
+    left: int | None = None
+    for panel in [*found, None]:
+        if panel is not None and not panel.wide:
+            left = len(placed) if left is None else None
+        elif left is not None:
+            if not placed[left].name.startswith(("confusion", "agreement", "floor-plan")):
+                placed[left] = replace(placed[left], wide=True)
+            left = None
+        if panel is not None:
+            placed.append(panel)
+    return placed
+
+
 def _filled(name: str, content: dict[str, Any]) -> bool:
     """Whether a section has anything to show; one without data is left out."""
     made = content["tables"]
@@ -188,7 +217,7 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
     spiking = [row for row in rows if row.group != "ann"]
     facts = [
         ("Made", comparison.created.replace("T", " ").removesuffix("Z") + (" UTC" if comparison.created.endswith("Z") else "")),
-        ("Data", "; ".join(f"{c.title or c.name}, {c.n_test:,} test samples" for c in comparison.data)),
+        ("Data", "; ".join(c.title if f"{c.n_test:,} test" in c.title else f"{c.title or c.name}, {c.n_test:,} test samples" for c in comparison.data)),
         ("Networks", "; ".join(f"{n.label}, {n.parameters:,} parameters" for n in _unlike(comparison))),
         ("Chips", ", ".join(c.title or c.name for c in comparison.chips)),
         ("Methods", ", ".join(_values(spiking, "convert.method"))),

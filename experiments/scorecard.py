@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from .comparison import Comparison, Finding, Probes, Range, Row
-from .statistics import mcnemar, wilson
+from .comparison import Comparison, DataCard, Finding, Probes, Range, Row
+from .statistics import holm, mcnemar, paired_bootstrap, wilson
 from .units import percent, percent_range
+from .verdict import REAL
 
 Array = np.ndarray
 
@@ -25,14 +26,15 @@ def scorecard(comparison: Comparison) -> tuple[Finding, ...]:
         return ()
     row = comparison[comparison.headline]
     ann = comparison[row.ann]
-    classes = next((d.classes for d in comparison.data if d.name == row.settings.get("data.name")), ())
+    card = next((d for d in comparison.data if d.name == row.settings.get("data.name")), None)
+    classes = card.classes if card is not None else ()
     found: list[Finding | None] = [
         homogeneity(row, ann),
-        running_time(row, ann),
+        running_time(row, ann, comparison.rows),
         memory(row, comparison),
         portability(row, comparison.rows),
         agility(row, comparison.probes),
-        *silent_failure(row, ann, classes, comparison.probes),
+        *silent_failure(row, ann, classes, comparison.probes, card),
         *obscurity(row, comparison.probes),
     ]
     return tuple(f for f in found if f is not None)
@@ -47,7 +49,7 @@ def homogeneity(row: Row, ann: Row) -> Finding:
     }
     counts = {name: count for name, count in counts.items() if count}
     total = sum(counts.values())
-    rows = tuple((name, round(count, 1), round(count / total, 4) if total else 0.0) for name, count in counts.items())
+    rows = tuple((name, round(count, 1), round(100 * count / total, 2) if total else 0.0) for name, count in counts.items())
     neurons = sum(layer.size for layer in row.layers)
     share = (ann.macs or 0.0) / ((ann.macs or 0.0) + neurons)
     return Finding(
@@ -58,38 +60,50 @@ def homogeneity(row: Row, ann: Row) -> Finding:
             "them; the ANN has 2 "
             f"kinds, multiply-accumulates ({percent(share)}) and activation functions."
         ),
-        columns=("operation", "per inference", "share"),
+        columns=("operation", "per inference", "share [%]"),
         rows=rows,
         row=row.key,
     )
 
 
-def running_time(row: Row, ann: Row) -> Finding:
-    """Return how time and operations spread over inputs."""
+def running_time(row: Row, ann: Row, rows: Sequence[Row] = ()) -> Finding:
+    """Return how steps and operations spread over inputs: of the ANN, at fixed T, and with early exit where one was run."""
+    alike = [r for r in rows if r is not row and r.ann == row.ann and r.group == row.group and _same_but_exit(r, row)]
+    table: list[tuple[Any, ...]] = [("ANN", "multiply-accumulates", ann.macs, 0.0, None, None, None)]
+    for r in (row, *alike):
+        kind = "fixed T" if r.decided_at is None else "early exit"
+        low, high = (r.total_steps, r.total_steps) if r.decided_at is None else tuple(np.percentile(_taken(r), [5, 95]).tolist())
+        mean, deviation = r.synop_spread[:2] if r.synop_spread is not None else (r.synaptic_operations, None)
+        share = None if not mean or deviation is None else 100 * deviation / mean
+        table.append((f"spiking, {kind}", "synaptic operations", mean, share, r.total_steps, low, high))
     if row.decided_at is None:
         steps = f"Every answer takes the same {row.total_steps} steps"
-        table: tuple[tuple[Any, ...], ...] = (("ANN", ann.macs, 0.0, "multiply-accumulates"),)
     else:
-        taken = row.decided_at + row.total_steps - row.n_steps
-        low, middle, high = np.percentile(taken, [5, 50, 95])
+        low, middle, high = np.percentile(_taken(row), [5, 50, 95])
         steps = f"Answers take {low:.0f} to {high:.0f} steps (5th to 95th percentile, median {middle:.0f})"
-        table = (("ANN", ann.macs, 0.0, "multiply-accumulates"),)
-    spread = row.synop_spread
-    if spread is None:
-        statement = f"{steps}."
-    else:
-        mean, deviation, low_ops, high_ops = spread
-        ratio = f"{high_ops / low_ops:.1f} times" if low_ops else "more than any multiple of"
+    statement = f"{steps}."
+    if row.synop_spread is not None:
+        mean, deviation, low_ops, high_ops = row.synop_spread
+        ratio = f"{high_ops / low_ops:.1f} times the 5th" if low_ops else "of inputs is far from the 5th, which is none"
         statement = (
-            f"{steps}, but the work in them follows the input: the 95th percentile of the synaptic operations "
-            f"is {ratio} the 5th "
-            f"(coefficient of variation {deviation / mean if mean else 0:.2f}); the ANN's count of operations "
-            "is constant."
+            f"{steps}, but the work in them follows the input: the 95th percentile of the synaptic operations is {ratio} (coefficient of "
+            f"variation {100 * deviation / mean if mean else 0:.0f} %); the ANN's count of operations is constant."
         )
-        table = (*table, ("spiking", mean, deviation, "synaptic operations"))
-    return Finding(
-        "constant running time", statement, ("network", "mean", "standard deviation", "unit"), table, row.key
-    )
+    columns = ("network", "operations", "mean", "variation [%]", "steps at most", "5th percentile", "95th percentile")
+    return Finding("constant running time", statement, columns, tuple(table), row.key)
+
+
+def _taken(row: Row) -> Array:
+    """Return the steps until each answer of a run with early exit."""
+    return np.asarray(row.decided_at) + row.total_steps - row.n_steps
+
+
+def _same_but_exit(a: Row, b: Row) -> bool:
+    """Whether two runs differ in their early exit alone."""
+    if (a.decided_at is None) == (b.decided_at is None) or (a.seed, a.n_steps) != (b.seed, b.n_steps):
+        return False
+    names = {*a.settings, *b.settings}
+    return all(a.settings.get(name) == b.settings.get(name) for name in names if not name.startswith("run.exit"))
 
 
 def memory(row: Row, comparison: Comparison) -> Finding | None:
@@ -130,8 +144,8 @@ def portability(row: Row, rows: Sequence[Row]) -> Finding | None:
     table = []
     for other in same:
         changed = wilson(int(np.sum(other.predictions != row.predictions)), row.n)
-        table.append((other.label, other.settings.get("run.engine", ""), changed.value, changed.low, changed.high))
-    worst = max(t[2] for t in table)
+        table.append((other.label, other.settings.get("run.engine", ""), *_three(changed)))
+    worst = max(t[2] for t in table) / 100
     return Finding(
         topic="portability",
         statement=(
@@ -139,7 +153,7 @@ def portability(row: Row, rows: Sequence[Row]) -> Finding | None:
             f"{percent(worst, 2)} of "
             "the answers differ from those of the headline run."
         ),
-        columns=("run", "engine", "answers that differ", "low", "high"),
+        columns=("run", "engine", "answers that differ [%]", "low", "high"),
         rows=tuple(table),
         row=row.key,
     )
@@ -153,45 +167,51 @@ def agility(row: Row, probes: Probes | None) -> Finding | None:
     parts = []
     if row.curve is not None and row.n_steps > 1:
         half, curve = row.n_steps // 2, row.curve
-        value, low, high = (float(a[half - 1]) for a in (curve.value, curve.low, curve.high))
-        table.append(("half the steps", f"{half} of {row.n_steps} steps", row.n, value, low, high))
-        parts.append(f"half the steps takes {100 * (row.accuracy.value - value):.2f} points of accuracy")
+        at_half = Range(*(float(a[half - 1]) for a in (curve.value, curve.low, curve.high)))
+        table.append(("half the steps", f"{half} of {row.n_steps} steps", row.n, *_three(at_half)))
+        parts.append(f"half the steps {_cost_of(row.accuracy, at_half)}")
     if probes is not None:
-        table.append(("nothing, same samples as below", "all", probes.n, *_three(probes.accuracy)))
-    for probe in probes.taken if probes is not None else ():
-        table.append((probe.what, probe.left, probes.n if probes else 0, *_three(probe.accuracy)))
-        parts.append(f"{probe.what} {100 * ((probes or row).accuracy.value - probe.accuracy.value):.2f}")  # type: ignore[union-attr]
+        if probes.n != row.n:
+            table.append((f"nothing, first {probes.n:,} samples", "all", probes.n, *_three(probes.accuracy)))
+        for probe in probes.taken:
+            table.append((probe.what, probe.left, probes.n, *_three(probe.accuracy)))
+            parts.append(f"{probe.what} {_cost_of(probes.accuracy, probe.accuracy)}")
     if not parts:
         return None
-    statement = f"Taking away, without retraining: {', '.join(parts)}."
-    return Finding(
-        "agility", statement, ("taken away", "left", "samples", "accuracy", "low", "high"), tuple(table), row.key
-    )
+    statement = f"Points of accuracy lost, without retraining, when taking away {', '.join(parts)}."
+    return Finding("agility", statement, ("taken away", "left", "samples", "accuracy [%]", "low", "high"), tuple(table), row.key)
 
 
-def silent_failure(row: Row, ann: Row, classes: Sequence[str], probes: Probes | None) -> list[Finding]:
+def silent_failure(
+    row: Row, ann: Row, classes: Sequence[str], probes: Probes | None, card: DataCard | None = None
+) -> list[Finding]:
     """Return the changes per class and group that the average hides, and how far confidence can be trusted."""
     found = []
-    if (
-        row.predictions is not None
-        and ann.predictions is not None
-        and row.labels is not None
-        and row.accuracy is not None
-    ):
-        table = _by_part(row.labels, row.predictions, ann.predictions, row.labels)
-        worst = max(table, key=lambda t: t[2] - t[3])
-        drop = 100 * (worst[2] - worst[3])
-        found.append(
-            Finding(
-                "silent failure",
-                f"The class that loses most is {_class(worst[0], classes)}: {drop:.2f} points of {worst[1]:,} "
-                "samples "
-                f"(exact McNemar p = {worst[4]:.2g}, not corrected for the {len(table)} classes).",
-                ("class", "samples", "accuracy of the ANN", "accuracy", "p"),
-                tuple((_class(t[0], classes), *t[1:]) for t in table),
-                row.key,
+    if row.predictions is not None and ann.predictions is not None and row.labels is not None and row.accuracy is not None:
+        parts = [("class", row.labels, classes)]
+        if card is not None and card.test_groups is not None and len(card.test_groups) == len(row.labels):
+            parts.append((card.group_name, card.test_groups, card.group_names))
+        for what, part, names in parts:
+            table = _by_part(row.labels, row.predictions, ann.predictions, part)
+            corrected = holm([t[-1] for t in table])
+            lost = [(before.value - now.value, index, n) for index, n, before, now, _, _ in table]
+            drop, index, n = max(lost)
+            least = min(corrected)
+            worst = f"The {what} that loses most is {_class(index, names)}: {100 * drop:.2f} points of its {n:,} samples"
+            beyond = f"after Holm's correction over {len(table)} parts the smallest p is {least:.2g}"
+            said = worst if drop > 0 else f"No {what} loses accuracy"
+            found.append(
+                Finding(
+                    "silent failure",
+                    f"{said} ({'some change is real' if least < REAL else 'no change is beyond chance'}: {beyond}, exact McNemar).",
+                    (what, "samples", "ANN [%]", "spiking [%]", "low", "high", "change [points]", "low ", "high ", "p (Holm)"),
+                    tuple(
+                        (_class(k, names), m, 100 * before.value, *_three(now), *_three(change), p)
+                        for (k, m, before, now, change, _), p in zip(table, corrected, strict=True)
+                    ),
+                    row.key,
+                )
             )
-        )
     if row.disagreement is not None:
         d = row.disagreement
         changed = f"{percent_range(d.value, d.low, d.high, 2)} of the answers are not the ANN's"
@@ -257,14 +277,17 @@ def obscurity(row: Row, probes: Probes | None) -> list[Finding]:
     return found
 
 
-def _by_part(labels: Array, answers: Array, ann: Array, part: Array) -> list[tuple[int, int, float, float, float]]:
+def _by_part(labels: Array, answers: Array, ann: Array, part: Array) -> list[tuple[int, int, Range, Range, Range, float]]:
+    """Return, for every value of ``part``: value, samples, accuracy of the ANN, of the row, change with interval, and McNemar's p."""
     table = []
     for value in np.unique(part):
         of = part == value
         right, before = answers[of] == labels[of], ann[of] == labels[of]
+        n = int(of.sum())
         p = mcnemar(int(np.sum(before & ~right)), int(np.sum(~before & right)))
-        table.append((int(value), int(of.sum()), float(before.mean()), float(right.mean()), p))
-    return table
+        shares = [wilson(int(np.sum(x)), n) for x in (before, right)]
+        table.append((int(value), n, *shares, paired_bootstrap(before, right), p))
+    return table  # type: ignore[return-value]
 
 
 def _class(index: int, classes: Sequence[str]) -> str:
@@ -272,7 +295,13 @@ def _class(index: int, classes: Sequence[str]) -> str:
 
 
 def _three(r: Range) -> tuple[float, float, float]:
-    return r.value, r.low, r.high
+    """Return value, low and high in percent."""
+    return 100 * r.value, 100 * r.low, 100 * r.high
+
+
+def _cost_of(whole: Range, left: Range) -> str:
+    text = f"{100 * (whole.value - left.value):.2f}"
+    return "0.00" if float(text) == 0 else text
 
 
 __all__ = ["scorecard"]

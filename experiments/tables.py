@@ -10,8 +10,9 @@ import numpy as np
 
 from . import units
 from .comparison import Comparison, Figure, Range, Row, SeedSummary
-from .panels.cost import ordered, selected
-from .panels.panel import GROUP_NAMES, Focus, known, quantity
+from .designs import selected
+from .panels.cost import ordered
+from .panels.panel import GROUP_NAMES, Focus, arrow, known, quantity
 
 FIGURE_SPACE, POINT_SPACE = "\u2007", "\u2008"
 
@@ -150,6 +151,8 @@ def summary(comparison: Comparison) -> Table:
     else:
         lines = [_of_row(row) for row in comparison.rows]
         caption = "Accuracy and change with 95 % intervals, energy and latency with the low and high of the published figures."
+    if comparison.conventional:
+        caption += " The ANN's energy is of a digital design and leaves out static power, which a chip's includes; like is set against like below."
     return _table("summary", caption, comparison, lines)
 
 
@@ -210,7 +213,9 @@ def _table(name: str, caption: str, comparison: Comparison, lines: Sequence[_Lin
     for k, line in enumerate(lines):
         if line.row.macs and line.group != "ann":
             macs[k] = replace(macs[k], note="on the host")
-    add(Column("MACs", "per inference", meaning="dense multiply-accumulates; of a spiking network those left to the host"), macs)
+        elif line.row.effective_macs:
+            macs[k] = replace(macs[k], note=f"{line.row.effective_macs:,.0f} effective")
+    add(Column("MACs", "per inference", meaning="multiply-accumulates, effective: with a non-zero activation; of a spiking network those left to the host"), macs)
     return _aligned(Table(name, caption, tuple(columns), tuple(tuple(row) for row in cells)))
 
 
@@ -494,12 +499,21 @@ def quantisation(row: Row) -> Table | None:
         return None
     names = list(dict.fromkeys(name for facts in row.chip_use.quantisation.values() for name in facts))
     bits = row.chip_use.weight_bits
+    heads = [ROUNDING.get(name, (name.replace("_", " "), 1)) for name in names]
     return texts(
         "quantisation",
-        f"Rounding of the weights{f' to {bits} bits' if bits else ''}.",
-        ["Projection", *(name.replace("_", " ") for name in names)],
-        [[projection, *(facts.get(name) for name in names)] for projection, facts in row.chip_use.quantisation.items()],
+        f"Rounding of the weights{f' to {bits} bits' if bits else ''}: the root mean square of the error in % of that of the weights, "
+        "and the shares cut to the largest weight and rounded to zero.",
+        ["Projection", *(head for head, _ in heads)],
+        [
+            [arrow(projection), *(None if name not in facts else facts[name] * times for name, (_, times) in zip(names, heads, strict=True))]
+            for projection, facts in row.chip_use.quantisation.items()
+        ],
     )
+
+
+# Facts of a rounding: heading and what they are multiplied by.
+ROUNDING = {"rms_error": ("RMS error [%]", 100), "clipped": ("Cut [%]", 100), "zeroed": ("To zero [%]", 100), "exponent": ("Exponent", 1)}
 
 
 def plain_rows(table: Table) -> list[list[str]]:

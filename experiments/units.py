@@ -68,8 +68,7 @@ def significant(value: float, digits: int = 3) -> str:
     """Return ``value`` with that many significant digits, thousands separated, never in exponent form."""
     if value == 0 or not math.isfinite(value):
         return f"{value:.0f}"
-    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    rounded = round(value, places)
+    rounded = round(value, digits - 1 - math.floor(math.log10(abs(value))))
     # Rounding may add a digit in front: 9.996 -> 10.00.
     places = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))
     return f"{rounded:,.{places}f}"

@@ -46,41 +46,27 @@ def verdict(rows: Sequence[Row], key: str, tests: Sequence[PairTest], summaries:
     row = by_key[key]
     ann = by_key[row.ann]
     summary = next(s for s in summaries if key in s.rows)
-    others = sum(r.group == row.group for r in rows) - summary.n_seeds
+    many = sum(r.group == row.group for r in rows)
     why = "the cheapest that loses at most 1 point with 95 % confidence" if _close(row) else "the one that loses least"
-    of_many = f" (of {others + summary.n_seeds} such runs {why}, chosen on these samples)" if others else ""
-    cost = _costs(row)
+    of_many = f" (of {many} such runs {why}, chosen on these samples)" if many > summary.n_seeds else ""
+    where, cost = f"{_where(row)} the network{of_many}", _costs(row)
     if row.accuracy is None or ann.accuracy is None:
-        return (
-            f"{_where(row)} the network{of_many} predicts the {row.n:,} test samples with R2 = "
-            f"{row.r2 or 0:.3f}, its source "
-            f"with {ann.r2 or 0:.3f}{cost}."
-        )
+        return f"{where} predicts the {row.n:,} test samples with R2 = {row.r2 or 0:.3f}, its source with {ann.r2 or 0:.3f}{cost}."
     if summary.n_seeds > 1 and summary.accuracy is not None and summary.loss is not None:
         p = seeds_p(summaries, summary, rows)
-        told = (
-            f"a real difference (t test over seeds, Holm-corrected p = {_p(p)})"
-            if p < REAL
-            else f"which {summary.n_seeds} seeds cannot tell from none (t test over seeds, Holm-corrected p = {_p(p)})"
-        )
-        return (
-            f"{_where(row)} the network{of_many} answers {_points(summary.accuracy)} of {row.n:,} test samples "
-            "right (mean and "
-            f"95 % interval over {summary.n_seeds} seeds), {_loss(summary.loss)} its source, {told}{cost}."
-        )
+        right = f"{_points(summary.accuracy, row.n)} of {row.n:,} test samples right (mean over {summary.n_seeds} seeds, {_interval(summary.accuracy, row.n)})"
+        test = f"(t test over seeds, Holm-corrected p = {_p(p)})"
+        told = f"a real difference {test}" if p < REAL else f"which {summary.n_seeds} seeds cannot tell from none {test}"
+        return f"{where} answers {right}, {_loss(summary.loss)}, {told}{cost}."
     test = next((t for t in tests if t.a == row.ann and t.b == row.key), None)
-    text = f"{_where(row)} the network{of_many} answers {_points(row.accuracy)} of {row.n:,} test samples right"
+    text = f"{where} answers {_points(row.accuracy, row.n)} of {row.n:,} test samples right ({_interval(row.accuracy, row.n)})"
     if test is None or row.loss is None:
-        return f"{text}, its source {_points(ann.accuracy)}{cost}."
+        return f"{text}, its source {_points(ann.accuracy, ann.n)}{cost}."
     if test.only_a == test.only_b == 0:
         return f"{text}, exactly those that its source answers right{cost}."
-    told = (
-        f"a real difference (exact McNemar test, Holm-corrected p = {_p(test.p_holm)})"
-        if test.real
-        else f"a difference that {row.n:,} samples cannot tell from chance (exact McNemar test, Holm-corrected "
-        f"p = {_p(test.p_holm)})"
-    )
-    return f"{text} (95 % interval), {_loss(row.loss)} its source, {told}{cost}."
+    name = f"(exact McNemar test, Holm-corrected p = {_p(test.p_holm)})"
+    told = f"a real difference {name}" if test.real else f"a difference that {row.n:,} samples cannot tell from chance {name}"
+    return f"{text}, {_loss(row.loss)}, {told}{cost}."
 
 
 def seeds_p(summaries: Sequence[SeedSummary], wanted: SeedSummary, rows: Sequence[Row]) -> float:
@@ -109,15 +95,31 @@ def _where(row: Row) -> str:
     return f"On {row.settings.get('deploy.chip', 'the chip')} with T = {row.n_steps}{reset}"
 
 
-def _points(share: Range) -> str:
-    return f"{100 * share.value:.2f} % ({100 * share.low:.2f} to {100 * share.high:.2f})"
+def _points(share: Range, n: int) -> str:
+    return f"{100 * share.value:.{_digits(n)}f} %"
+
+
+def _interval(share: Range, n: int) -> str:
+    # A t interval over a few seeds may leave the range of a share.
+    low, high = max(0.0, share.low), min(1.0, share.high)
+    return f"95 % interval {100 * low:.{_digits(n)}f} to {100 * high:.{_digits(n)}f}"
+
+
+def _digits(n: int) -> int:
+    """Return the digits of a percentage that n samples can fill."""
+    return 1 if n < 1000 else 2
 
 
 def _loss(loss: Range) -> str:
-    size = f"{100 * abs(loss.value):.2f} points ({100 * loss.low:+.2f} to {100 * loss.high:+.2f} lost)"
+    interval = f"95 % interval of the loss {_signed(loss.low)} to {_signed(loss.high)} points"
     if loss.value == 0:
-        return f"as many ({100 * loss.low:+.2f} to {100 * loss.high:+.2f} points lost) as"
-    return f"{size} {'fewer' if loss.value > 0 else 'more'} than"
+        return f"as many as its source ({interval})"
+    return f"{100 * abs(loss.value):.2f} points {'fewer' if loss.value > 0 else 'more'} than its source ({interval})"
+
+
+def _signed(share: float) -> str:
+    text = f"{100 * share:.2f}"
+    return "0" if float(text) == 0 else text
 
 
 def _costs(row: Row) -> str:
@@ -128,8 +130,8 @@ def _costs(row: Row) -> str:
     if row.latency is not None and row.latency.per_inference is not None:
         parts.append(si(row.latency.per_inference.value, "s"))
     missing = (row.energy is not None and row.energy.missing) or (row.latency is not None and row.latency.missing)
-    without = ", what has no published figure left out" if missing else ""
-    return f", at an estimated {' and '.join(parts)} an inference{without}" if parts else ""
+    without = ", without what has no published figure" if missing else ""
+    return f"; an inference takes an estimated {' and '.join(parts)}{without}" if parts else ""
 
 
 def _p(p: float) -> str:

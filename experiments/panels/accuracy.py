@@ -9,9 +9,10 @@ import numpy as np
 
 from .. import charts, units
 from ..comparison import Range, Row
+from ..designs import selected, short
 from ..statistics import pareto
 from . import panel
-from .cost import boundary, selected, short
+from .cost import boundary
 from .panel import HALF_A_POINT, Focus, Panel, known, record
 
 FAINT = 30

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from .. import charts, units
-from ..comparison import Comparison, Conventional, Range, Row
+from ..comparison import Range, Row
+from ..designs import STANDING, dynamic, selected, short
 from . import panel
 from .panel import Focus, Panel, known, record
 
 LISTED = 12
-# Power that is drawn whether or not anything happens; the figures of conventional designs leave it out.
-STANDING = ("static", "overhead")
 # Parts of the energy that follow the number of spikes; the others are paid whether or not anything fires.
 PER_SPIKE = ("synaptic operations", "spike routing", "spike out", "axon messages")
 
@@ -99,17 +98,6 @@ def _short(texts: Iterable[str], counted: Iterable[str] = ()) -> list[str]:
     """What is missing, each once and without its explanation, which stands under Method."""
     names = dict.fromkeys(text.partition(":")[0] for text in texts)
     return [f"part of {name}" if name in counted else name for name in names]
-
-
-def short(c: Conventional) -> str:
-    """Return the name of a conventional design without its memory, which the caption tells."""
-    return c.label.partition(", weights")[0]
-
-
-def dynamic(row: Row) -> Range:
-    """Return a row's energy inside the boundary of a conventional design: without static power and overhead [J]."""
-    parts = [r for name, r in known(row.energy).by_component.items() if name not in STANDING]
-    return Range(*(sum(getattr(r, end) for r in parts) for end in ("value", "low", "high")))
 
 
 def energy_platforms(at: Focus) -> Panel | None:
@@ -236,23 +224,6 @@ def exit_times(at: Focus) -> Panel | None:
         "Histogram. " + ", ".join(f"step {k}: {c}" for k, c in enumerate(counts) if c) + ".",
         charts.histogram(bins, marks, "step of the decision", "samples", charts.GROUP_COLOURS["chip"], charts.TEXT),
     )
-
-
-def selected(comparison: Comparison, ann: Row, most: int = 4) -> list[Conventional]:
-    """Return a few conventional designs of an ANN: one sample at a time where there is one, int8 that skips zeros first.
-
-    The fair counterpart of a spiking chip is int8 hardware that skips zeros, at the smallest batch.
-    """
-    found = [c for c in comparison.conventional if c.ann == ann.key]
-    found.sort(key=lambda c: (c.batch, c.node_nm != 45, c.precision != "int8", not c.sparse, c.energy.value))
-    chosen: list[Conventional] = []
-    kinds: set[tuple[object, ...]] = set()
-    for c in found:
-        kind = (c.node_nm, c.precision, c.sparse) if c.node_nm is not None else (c.label,)
-        if kind not in kinds:
-            kinds.add(kind)
-            chosen.append(c)
-    return chosen[:most]
 
 
 def boundary(at: Focus) -> str:

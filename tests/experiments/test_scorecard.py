@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from experiments.compare import compare_store
 from experiments.diagnosis import decompositions, hidden
 from experiments.probes import kept, without
-from experiments.scorecard import homogeneity, running_time, scorecard, silent_failure
+from experiments.scorecard import agility, homogeneity, running_time, scorecard, silent_failure
 from neuro.engines import Record, simulate
 from neuro.network import INPUT, Population, Projection, SpikingNetwork
 
@@ -58,7 +58,7 @@ def test_every_topic_has_something_to_say_with_its_numbers(comparison):
 def test_homogeneity_counts_every_operation(comparison):
     row = comparison[comparison.headline]
     found = homogeneity(row, comparison[row.ann])
-    assert sum(r[2] for r in found.rows) == pytest.approx(1.0, abs=1e-3)
+    assert sum(r[2] for r in found.rows) == pytest.approx(100.0, abs=0.02)
     assert {r[0]: r[1] for r in found.rows}["multiply-accumulate on the host"] == 64 * 24
 
 
@@ -68,6 +68,10 @@ def test_running_time_with_early_exit_gives_its_spread(comparison):
     early = replace(row, decided_at=np.repeat([1, 3], 60))
     low, high = 1 + row.total_steps - row.n_steps, 3 + row.total_steps - row.n_steps
     assert f"{low} to {high} steps" in running_time(early, comparison[row.ann]).statement
+    # A run that differs in its early exit alone stands beside the one at fixed T.
+    both = running_time(row, comparison[row.ann], [row, replace(early, key="early")])
+    assert [r[0] for r in both.rows] == ["ANN", "spiking, fixed T", "spiking, early exit"]
+    assert both.rows[1][5:] == (row.total_steps, row.total_steps) and both.rows[2][5:] == (low, high)
 
 
 def test_silent_failure_finds_the_class_that_is_hurt(comparison):
@@ -75,7 +79,21 @@ def test_silent_failure_finds_the_class_that_is_hurt(comparison):
     ann = comparison[row.ann]
     hurt = np.where(ann.predictions == 3, 5, ann.predictions)
     found = silent_failure(replace(row, predictions=hurt), ann, tuple("0123456789"), None)[0]
-    assert "loses most is 3" in found.statement
+    assert "class that loses most is 3" in found.statement
+    assert "some change is real" in found.statement
+    line = next(r for r in found.rows if r[0] == "3")
+    assert line[3] == 0 and line[2] - line[3] == pytest.approx(-line[6]) and line[7] <= line[6] <= line[8]
+
+
+def test_silent_failure_looks_at_groups_too(comparison):
+    row = comparison[comparison.headline]
+    ann = comparison[row.ann]
+    groups = np.arange(row.n) % 2
+    answers = np.where(groups == 1, (ann.predictions + 1) % 10, ann.predictions)
+    card = replace(comparison.data[0], group_name="writer", group_names=("ann", "bob"), test_groups=groups)
+    found = silent_failure(replace(row, predictions=answers), ann, tuple("0123456789"), None, card)[1]
+    assert found.columns[0] == "writer" and [r[:2] for r in found.rows] == [("ann", row.n // 2), ("bob", row.n // 2)]
+    assert "writer that loses most is bob" in found.statement and found.rows[0][6] == 0
 
 
 def test_agility_shows_the_probes(comparison):
@@ -83,11 +101,15 @@ def test_agility_shows_the_probes(comparison):
     assert [r[0] for r in found.rows] == [
         "nothing",
         "half the steps",
-        "nothing, same samples as below",
         "half the hidden neurons",
         "half the weight bits",
     ]
-    assert found.rows[0][3:] == found.rows[2][3:]  # all 120 test samples were probed
+    row, probes = comparison[comparison.headline], comparison.probes
+    assert found.rows[0][3] == pytest.approx(100 * row.accuracy.value)
+    assert "without retraining, when taking away half the steps" in found.statement
+    # Probes of fewer samples are set against the accuracy on these.
+    fewer = agility(row, replace(probes, n=100))
+    assert fewer.rows[2][:3] == ("nothing, first 100 samples", "all", 100)
 
 
 def test_probes_are_of_the_headline_and_kept(comparison, tiny):

@@ -1,0 +1,36 @@
+"""The ANN on conventional hardware beside a spiking chip: which designs are shown, and inside which boundary energies are compared."""
+
+from __future__ import annotations
+
+from .comparison import Comparison, Conventional, Range, Row
+
+# Power that is drawn whether or not anything happens; the figures of conventional designs leave it out.
+STANDING = ("static", "overhead")
+
+
+def selected(comparison: Comparison, ann: Row, most: int = 4) -> list[Conventional]:
+    """Return a few conventional designs of an ANN: one sample at a time where there is one, int8 that skips zeros first.
+
+    The fair counterpart of a spiking chip is int8 hardware that skips zeros, at the smallest batch.
+    """
+    found = [c for c in comparison.conventional if c.ann == ann.key]
+    found.sort(key=lambda c: (c.batch, c.node_nm != 45, c.precision != "int8", not c.sparse, c.energy.value))
+    chosen: list[Conventional] = []
+    kinds: set[tuple[object, ...]] = set()
+    for c in found:
+        kind = (c.node_nm, c.precision, c.sparse) if c.node_nm is not None else (c.label,)
+        if kind not in kinds:
+            kinds.add(kind)
+            chosen.append(c)
+    return chosen[:most]
+
+
+def short(c: Conventional) -> str:
+    """Return the name of a conventional design without its memory, which the caption tells."""
+    return c.label.partition(", weights")[0]
+
+
+def dynamic(row: Row) -> Range:
+    """Return a row's energy inside the boundary of a conventional design: without static power and overhead [J]."""
+    parts = [r for name, r in (row.energy.by_component if row.energy else {}).items() if name not in STANDING]
+    return Range(*(sum(getattr(r, end) for r in parts) for end in ("value", "low", "high")))
