@@ -89,7 +89,7 @@ def page(comparison: Comparison) -> str:
         "disagreements": [_pictures(comparison, d) for d in comparison.disagreements if len(d.samples)],
         "scorecard": _topics(comparison.scorecard),
         "promises": PROMISES,
-        "chip": None if at is None else at.main if at.main.chip_use else at.chip or at.native,
+        "chip": None if at is None else at.placed,
         "cards": [(c, _card(c), _examples(c)) for c in comparison.data],
         "settings": _settings(at),
         "warnings": _warnings(comparison),
@@ -162,7 +162,7 @@ def html_fragment(comparison: Comparison) -> str:
 
 
 def _tables(comparison: Comparison, at: Focus | None) -> dict[str, Table | None]:
-    chip = None if at is None else at.main if at.main.chip_use else at.chip or at.native
+    chip = None if at is None else at.placed
     return {
         "summary": tables.summary(comparison),
         "runs": tables.runs(comparison),
@@ -243,7 +243,7 @@ def _networks(comparison: Comparison) -> Table | None:
     if not heads:
         return None
     lines = [
-        [n.label if k == 0 else "", *(layer.get(key) for key in heads)] for n in _unlike(comparison) for k, layer in enumerate(n.layers)
+        [n.label, *(layer.get(key) for key in heads)] for n in _unlike(comparison) for layer in n.layers
     ]
     return tables.texts("networks", "Layers of the source networks.", ["Network", *(h.replace("_", " ") for h in heads)], lines)
 
@@ -290,7 +290,7 @@ def _topics(findings: Sequence[Finding]) -> list[tuple[str, list[tuple[Finding, 
         table = None
         if finding.rows:
             name = f"scorecard-{k}"
-            table = tables.texts(name, f"{finding.topic.capitalize()}: the numbers.", list(finding.columns), finding.rows)
+            table = tables.texts(name, f"{finding.topic.capitalize()}: the numbers.", *tables.with_intervals(finding.columns, finding.rows))
             table = replace(table, quiet=True)
         topics.setdefault(finding.topic, []).append((finding, table))
     return list(topics.items())

@@ -74,7 +74,7 @@ def running_time(row: Row, ann: Row, rows: Sequence[Row] = ()) -> Finding:
         kind = "fixed T" if r.decided_at is None else "early exit"
         low, high = (r.total_steps, r.total_steps) if r.decided_at is None else tuple(np.percentile(_taken(r), [5, 95]).tolist())
         mean, deviation = r.synop_spread[:2] if r.synop_spread is not None else (r.synaptic_operations, None)
-        share = None if not mean or deviation is None else 100 * deviation / mean
+        share = None if not mean or deviation is None else round(100 * deviation / mean, 1)
         table.append((f"spiking, {kind}", "synaptic operations", mean, share, r.total_steps, low, high))
     if row.decided_at is None:
         steps = f"Every answer takes the same {row.total_steps} steps"

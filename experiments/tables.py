@@ -75,6 +75,22 @@ def texts(name: str, caption: str, columns: Sequence[str], rows: Iterable[Sequen
     return _aligned(table)
 
 
+def with_intervals(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[list[str], list[list[Any]]]:
+    """Put each value and the ``low`` and ``high`` in the two columns after it into one cell, its bounds below it."""
+    heads = [column.strip() for column in columns]
+    starts = [k for k in range(len(heads)) if heads[k + 1 : k + 3] == ["low", "high"]]
+    gone = {k + i for k in starts for i in (1, 2)}
+    kept = [k for k in range(len(heads)) if k not in gone]
+
+    def cell(row: Sequence[Any], k: int) -> Any:
+        if k not in starts or row[k] is None:
+            return row[k]
+        value, low, high = (f"{x:.2f}".replace("-0.00", "0.00").replace("-", "\u2212") for x in row[k : k + 3])
+        return Cell(value, float(row[k]), "" if low == high else f"{low} to {high}")
+
+    return [heads[k] for k in kept], [[cell(row, k) for k in kept] for row in rows]
+
+
 def _number(value: Any) -> bool:
     if isinstance(value, Cell):
         return isinstance(value.sort, int | float)
@@ -89,8 +105,12 @@ def _places(values: Sequence[float]) -> int:
     """Digits after the point of a column: four significant ones for its largest number, none when all are whole."""
     if not values or all(value == int(value) for value in values if np.isfinite(value)):
         return 0
-    largest = max((abs(value) for value in values if np.isfinite(value)), default=1.0)
-    return int(np.clip(3 - np.floor(np.log10(largest)), 0, 6)) if largest > 0 else 0
+    finite = [value for value in values if np.isfinite(value)]
+    largest = max(map(abs, finite), default=1.0)
+    places = int(np.clip(3 - np.floor(np.log10(largest)), 0, 6)) if largest > 0 else 0
+    while places and all(round(value, places - 1) == round(value, places) for value in finite):
+        places -= 1
+    return places
 
 
 def _cell(value: Any, places: int) -> Cell:

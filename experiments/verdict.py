@@ -55,8 +55,8 @@ def verdict(rows: Sequence[Row], key: str, tests: Sequence[PairTest], summaries:
     if summary.n_seeds > 1 and summary.accuracy is not None and summary.loss is not None:
         p = seeds_p(summaries, summary, rows)
         right = f"{_points(summary.accuracy, row.n)} of {row.n:,} test samples right (mean over {summary.n_seeds} seeds, {_interval(summary.accuracy, row.n)})"
-        test = f"(t test over seeds, Holm-corrected p = {_p(p)})"
-        told = f"a real difference {test}" if p < REAL else f"which {summary.n_seeds} seeds cannot tell from none {test}"
+        name = f"(t test over seeds, Holm-corrected p = {_p(p)})"
+        told = f"a real difference {name}" if p < REAL else f"which {summary.n_seeds} seeds cannot tell from none {name}"
         return f"{where} answers {right}, {_loss(summary.loss)}, {told}{cost}."
     test = next((t for t in tests if t.a == row.ann and t.b == row.key), None)
     text = f"{where} answers {_points(row.accuracy, row.n)} of {row.n:,} test samples right ({_interval(row.accuracy, row.n)})"

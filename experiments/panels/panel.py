@@ -75,6 +75,11 @@ class Focus:
         """The spiking rows in focus."""
         return tuple(row for row in (self.ideal, self.chip, self.native) if row is not None)
 
+    @property
+    def placed(self) -> Row | None:
+        """The row in focus whose place on a chip is known, the headline first."""
+        return next((row for row in (self.main, self.chip, self.native) if row is not None and row.chip_use is not None), None)
+
 
 def focus(comparison: Comparison) -> Focus | None:
     """Return the rows to look at closely; None when nothing spiking was run."""

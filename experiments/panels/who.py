@@ -168,7 +168,7 @@ def _largest(table: np.ndarray, most: int) -> list[tuple[int, int]]:
 
 def floor_plan(at: Focus) -> Panel | None:
     """Draw the used cores of the headline's chip, with their use and traffic."""
-    row = at.main if at.main.chip_use is not None else at.chip or at.native
+    row = at.placed
     if row is None or row.chip_use is None or not row.chip_use.floor_plan:
         return None
     use = row.chip_use
@@ -242,7 +242,7 @@ def _lay_out(plan: Sequence[Core]) -> tuple[list[dict[str, Any]], list[dict[str,
 
 def resources(at: Focus) -> Panel | None:
     """Draw the share of each limit of the chip that is in use."""
-    row = at.main if at.main.chip_use is not None else at.chip or at.native
+    row = at.placed
     if row is None or row.chip_use is None:
         return None
     limited = [r for r in row.chip_use.resources if r.share is not None]

@@ -181,7 +181,7 @@ def _thresholds(row: Row, layer: LayerThresholds) -> Panel:
         f"thresholds-{layer.layer}",
         "why",
         f"{layer.layer}: {100 * layer.clipped:.2g} % of the activations lie above their threshold",
-        f"Activations of the ANN, zeros left out ({100 * layer.zeros:.0f} % of all), on a logarithmic count; orange rules are the "
+        f"Activations of the ANN, zeros left out ({100 * layer.zeros:.0f} % of all), on a logarithmic count; orange marks are the "
         f"thresholds ({extent}). {panel.context(row)}.",
         f"Histogram of activations with thresholds {extent}; {100 * layer.clipped:.2g} % of the activations lie above.",
         charts.histogram(bins, marks, "activation", "count (log)", charts.GROUP_COLOURS["ANN"], "#E69F00", log=True),

@@ -90,7 +90,8 @@
     if (!drawn.has(element)) {
       const options = { renderer: "svg", actions: false, defaultStyle: false, tooltip: { theme: "page" } };
       drawn.set(element, vegaEmbed(element, specOf(element.dataset.chart), options)
-        .then((result) => { element.dataset.drawn = "yes"; return result; })
+        // The chart is one picture with its description; its parts would only be noise to a screen reader.
+        .then((result) => { element.querySelector("svg").setAttribute("aria-hidden", "true"); element.dataset.drawn = "yes"; return result; })
         .catch((error) => { element.textContent = "This chart could not be drawn."; console.error(error); }));
     }
     return drawn.get(element);
