@@ -200,8 +200,10 @@ def convert(
     model: Model,
     calibration: Annotated[str, typer.Option(metavar="DATASET", help="Data set whose training samples set the thresholds.")],
     out: Out,
-    method: Annotated[str, typer.Option(help="A name of 'spikeport list methods'; a+b chains two.")] = "ltb",
-    n_steps: Annotated[int, typer.Option(help="T that the network is meant for; methods made for one T need it.")] = 8,
+    method: Annotated[str, typer.Option(help="A name of 'spikeport list methods'; a+b chains two; auto tries several and chooses.")] = "ltb",
+    n_steps: Annotated[int | None, typer.Option(help="T that the network is meant for; 8 where none is given, with auto chosen.")] = None,
+    target_loss: Annotated[float, typer.Option(help="With --method auto: points of disagreement with the network that are accepted.")] = 0.1,
+    explain: Annotated[bool, typer.Option("--explain", help="Say where the error of each layer comes from, and what would help.")] = False,
     settings: Set = NONE,
     data_dir: DataDir = None,
 ) -> None:
@@ -209,7 +211,9 @@ def convert(
     from . import single
 
     with bars(terminal) as progress:
-        made = single.convert(model, calibration, method, n_steps, settings, data_dir, progress)
+        made = single.convert(
+            model, calibration, method, n_steps, settings, data_dir, progress, target_loss=target_loss, explain=explain
+        )
     _finish(terminal, made, out)
 
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .datasets import Dataset
 
 S = TypeVar("S", bound=msgspec.Struct)
+DEFAULT_STEPS = 8
+EXPLAINED = 500  # test samples that an explanation is made on
 
 
 class Saved(Protocol):
@@ -203,36 +205,70 @@ def train(
 
 
 def convert(
-    model: Path, dataset: str, method: str, n_steps: int, user: Sequence[str], data_dir: Path | None, progress: ProgressCallback
+    model: Path,
+    dataset: str,
+    method: str,
+    n_steps: int | None,
+    user: Sequence[str],
+    data_dir: Path | None,
+    progress: ProgressCallback,
+    *,
+    target_loss: float = 0.1,
+    explain: bool = False,
 ) -> Made:
-    """Convert a trained network into a spiking one."""
+    """Convert a trained network into a spiking one; ``"auto"`` also chooses T where ``n_steps`` is None."""
     from converters.convert import convert as run
     from converters.importers import LoadOptions
     from converters.importers import load as read
     from converters.verify import verify
 
     options, user = apart(user, "load", LoadOptions)
-    trial = settings(user, data_name=dataset, convert_method=method, run_n_steps=n_steps)
+    automatic = method == "auto"
+    if n_steps is None and not automatic:
+        n_steps = DEFAULT_STEPS
+    trial = settings(user, data_name=dataset, convert_method="ltb" if automatic else method, run_n_steps=n_steps or DEFAULT_STEPS)
     assert trial.convert is not None
     mlp: MLP = read(model, options=options)
     data = load_data(dataset, data_dir, trial, progress)
     fits(mlp.n_in, mlp.n_out, data)
     samples = calibration(data, trial)
     grid, v_init = trial.convert.grid or None, trial.convert.v_init
-    network = run(mlp, calibration=samples, method=trial.steps, n_steps=n_steps, grid=grid, v_init=v_init, progress=progress)
+    network = run(
+        mlp,
+        calibration=samples,
+        method="auto" if automatic else trial.steps,
+        n_steps=n_steps,
+        grid=grid,
+        v_init=v_init,
+        target_loss=target_loss,
+        progress=progress,
+    )
+    n_steps = int(network.info["n_steps"])
     checked = verify(network, mlp, samples, n_steps)
     same = percent(checked.agreement) if mlp.task == "classification" else f"R2 {checked.agreement:.4f}"
+    label = "+".join(step["name"] for step in network.info["method"]) + (" (auto)" if automatic else "")
     lines = [
         described(data),
-        (f"converted with {trial.convert.method}", f"{widths(mlp.sizes)}, thresholds from {len(samples):,} training samples"),
+        (f"converted with {label}", f"{widths(mlp.sizes)}, thresholds from {len(samples):,} training samples"),
         ("agrees with its source", f"{same} of these samples at T = {n_steps}"),
     ]
     layers = [msgspec.to_builtins(layer) for layer in checked.layers]
-    facts = {"sha256": network.sha256, "method": trial.convert.method, "n_steps": n_steps, "agreement": checked.agreement, "layers": layers}
+    facts = {"sha256": network.sha256, "method": label, "n_steps": n_steps, "agreement": checked.agreement, "layers": layers}
     for layer in checked.layers:
         fit = "-" if layer.correlation is None else f"{layer.correlation:.4f}"
         text = f"{layer.rate:.3f} spikes a step, {percent(layer.silent)} silent, {percent(layer.saturated)} saturated, correlation {fit}"
         lines.append((f"  {layer.name}", text))
+    if automatic:
+        from converters.methods.auto import describe
+
+        lines += [("  auto", row) for row in describe(network.info["auto"]).splitlines()]
+        facts["auto"] = network.info["auto"]
+    if explain:
+        from converters.explain import explain as why
+
+        explained = why(network, mlp, data.x_test[:EXPLAINED], n_steps)
+        lines += [("  why" if i == 0 else "", row) for i, row in enumerate(str(explained).splitlines())]
+        facts["explain"] = {"layers": [msgspec.to_builtins(e) for e in explained.layers], "findings": list(explained.findings)}
     return Made(network, tuple(lines), facts)
 
 
