@@ -140,7 +140,46 @@ def model_lines(mlp: MLP, name: str) -> tuple[list[str], dict[str, Any]]:
     total = sum(layer.n_parameters for layer in mlp.layers)
     lines = [f"{name}: {'-'.join(map(str, mlp.sizes))}, {mlp.task}, {total:,} parameters", ""]
     lines += table(("layer", "kind", "shape", "parameters", "activation", "becomes"), rows, right=(3,))
-    return lines, {"sizes": list(mlp.sizes), "task": mlp.task, "classes": list(mlp.classes), "sha256": mlp.sha256, "layers": layers}
+    if any(layer.channels is not None for layer in mlp.layers):
+        lines.append("  Convolutions and pooling are counted unrolled: one parameter a synapse.")
+    fates = mlp.info.get("nodes", [])
+    if fates:
+        lines += ["", "What became of the source's parts:"]
+        lines += table(("part", "becomes"), [(fate["node"], fate["becomes"]) for fate in fates])
+    lines += ["", *_origin_lines(mlp)]
+    return lines, {
+        "sizes": list(mlp.sizes),
+        "task": mlp.task,
+        "classes": list(mlp.classes),
+        "input_shape": list(mlp.input_shape),
+        "sha256": mlp.sha256,
+        "layers": layers,
+        "parts": fates,
+        "info": {key: value for key, value in mlp.info.items() if key != "nodes"},
+    }
+
+
+def _origin_lines(mlp: MLP) -> list[str]:
+    """Return how the input lies, what was folded into the first layer, and how far the network agrees with its source."""
+    said = []
+    if mlp.input_shape:
+        layout = f" ({mlp.info['layout']})" if mlp.info.get("layout") else ""
+        said.append(f"input: {' x '.join(map(str, mlp.input_shape))}{layout}")
+    folded = mlp.info.get("preprocessing", {})
+    if folded:
+        parts = [f"{name} {', '.join(f'{v:g}' for v in values[:8])}" for name, values in folded.items() if values]
+        said.append(f"input scaling, now in the first layer: {'; '.join(parts)}")
+    if mlp.classes:
+        said.append(f"classes: {', '.join(mlp.classes[:20])}{', ...' if len(mlp.classes) > 20 else ''}")
+    checked = mlp.info.get("verification", {})
+    if checked.get("samples"):
+        worst = max(checked["largest_difference"].values(), default=0.0)
+        said.append(
+            f"compared with {checked['judge']} on {checked['samples']} samples: differs by at most {worst:.1g} of a layer's largest value"
+        )
+    elif checked:
+        said.append(f"compared with {checked['judge']}")
+    return said
 
 
 def plan_lines(plan: Plan, experiment: Experiment) -> tuple[list[str], dict[str, Any]]:

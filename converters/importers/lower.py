@@ -97,7 +97,29 @@ def lower(graph: g.Graph, where: str, options: LoadOptions) -> Lowered:
         count = f"{len(causes)} thing{'s' * (len(causes) > 1)}"
         raise UnsupportedModelError(problems(f"{where} has {count} with no spiking counterpart:", causes, "Nothing was loaded."))
     state.finish(result, ends)
-    return _pruned(state, graph)
+    fates = _fates(needed, state)
+    lowered = _pruned(state, graph)
+    return replace(lowered, mlp=replace(lowered.mlp, info={**lowered.mlp.info, "nodes": fates}))
+
+
+def _fates(needed: Sequence[g.Node], state: _State) -> list[dict[str, str]]:
+    """Return, for each node of the source, what became of it: the layer that holds it, or nothing."""
+    made = {tensor: index for index, tensor in enumerate(state.tensors)}
+    last = len(state.layers) - 1
+    owner: dict[str, int] = {}
+    found = []
+    for node in reversed(needed):
+        index = made.get(node.output, owner.get(node.output, last))
+        for name in node.inputs:
+            owner[name] = min(owner.get(name, last), index)
+        if isinstance(node.op, g.Softmax):
+            becomes = "left out: the largest output is the same without it"
+        elif isinstance(node.op, g.Identity | g.Flatten | g.Reshape | g.Squeeze | g.Unsqueeze):
+            becomes = "nothing: it changes no value"
+        else:
+            becomes = f"part of layer {index + 1}" + (f" ({state.layers[index].name})" if state.layers[index].name else "")
+        found.append({"node": " ".join(node.label.split()).removesuffix(" ''"), "becomes": becomes})
+    return found[::-1]
 
 
 def _given_twice(graph: g.Graph) -> list[str]:
