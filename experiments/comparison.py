@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -36,6 +36,9 @@ from .row import (
     Row,
     Trace,
 )
+
+if TYPE_CHECKING:
+    from .panels import Panel
 
 FORMAT, VERSION = "spikeport.comparison", 1
 Array = np.ndarray
@@ -349,6 +352,22 @@ class Comparison:
     def group(self, group: Group) -> tuple[Row, ...]:
         """Return the rows of one group."""
         return tuple(row for row in self.rows if row.group == group)
+
+    @property
+    def charts(self) -> dict[str, Panel]:
+        """The charts of the page by name; each shows itself in a notebook."""
+        from .panels import panels
+
+        return {panel.name: panel for panel in panels(self)}
+
+    def __repr__(self) -> str:
+        return f"Comparison({self.title!r}, {len(self.rows)} rows)"
+
+    def _repr_html_(self) -> str:
+        """Show title, verdict and summary table in a notebook."""
+        from .report import html_fragment
+
+        return html_fragment(self)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Save as ``.npz`` (no pickle): JSON with the arrays beside it."""

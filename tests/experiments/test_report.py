@@ -1,0 +1,155 @@
+"""The report as text: one file with everything in it, Markdown, figures, the index, and what a notebook shows."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from samples import comparisons
+
+from experiments import report as reports
+from experiments.comparison import Comparison, Range
+from experiments.glance import glance
+from experiments.panels import focus, panels
+from experiments.report import figures, html_fragment, index, page, report, report_markdown
+from neuro.errors import SpecError
+
+
+class Reader(HTMLParser):
+    """Collect identifiers, links and addresses of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.inside: list[str] = []
+        self.asked: list[str] = []
+        self.headings: list[tuple[str, str]] = []
+        self.open = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.ids += [values["id"] or ""] if "id" in values else []
+        href = values.get("href") or ""
+        self.inside += [href[1:]] if href.startswith("#") else []
+        self.asked += [v for name in ("src", "href", "srcset", "poster") if (v := values.get(name) or "") and not v.startswith(("#", "data:"))]
+        self.open = tag if tag in ("h1", "h2", "h3") else self.open
+
+    def handle_data(self, data: str) -> None:
+        if self.open:
+            self.headings.append((self.open, data.strip()))
+            self.open = ""
+
+
+@pytest.fixture(scope="module")
+def small() -> Comparison:
+    return comparisons.small()
+
+
+@pytest.fixture(scope="module")
+def text(small: Comparison) -> str:
+    return page(small)
+
+
+def test_the_page_holds_everything_and_its_links_lead_somewhere(text: str) -> None:
+    read = Reader(text)
+    assert read.asked == [] and len(set(read.ids)) == len(read.ids)
+    assert set(read.inside) <= set(read.ids) and any(name.startswith("figure-") for name in read.inside)
+    body = re.sub(r"<(script|style)\b.*?</\1>", "", text, flags=re.S)
+    assert "@import" not in text[: text.index("</style>")] and "url(" not in text[: text.index("</style>")]
+    assert not re.search(r"\b(nan|None|undefined)\b", re.sub(r"<[^>]+>", " ", body)), "a missing value was printed"
+
+
+def test_sections_come_in_the_order_of_the_page(text: str) -> None:
+    found = [name for level, name in Reader(text).headings if level == "h2"]
+    assert found == list(reports.SECTIONS.values())
+
+
+def test_what_is_missing_is_left_out() -> None:
+    names = {name: [h for level, h in Reader(page(made)).headings if level == "h2"] for name, made in (("r", comparisons.regression()), ("b", comparisons.bare()))}
+    assert "Who is hurt: classes and inputs" not in names["r"] and names["b"] == ["Summary", "Method, sources and how to run it again"]
+
+
+def test_text_of_others_cannot_become_markup(small: Comparison) -> None:
+    evil = '<img src="x" onerror="alert(1)"></script><b>'
+    made = page(replace(small, title=evil, rows=tuple(replace(r, label=f"{r.label} {evil}", warnings=(evil,)) for r in small.rows)))
+    assert evil not in made and "<img src=\"x\"" not in made and "&lt;img src=" in made
+    # The data of the charts stands in scripts, where only "<" could end them.
+    for script in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', made, flags=re.S):
+        assert "<" not in script
+
+
+def test_every_number_of_energy_and_time_links_to_its_source(text: str) -> None:
+    table = text[text.index('id="table-summary"') :]
+    table = table[: table.index("</table>")]
+    assert len(re.findall(r'class="trust" href="#figure-', table)) == 4  # energy and latency of the two chip rows
+    assert "Rests on" in table
+
+
+def test_the_answer_at_a_glance_follows_the_numbers(small: Comparison) -> None:
+    at = focus(small)
+    assert at is not None
+    said = {tile.says: tile for tile in glance(at)}
+    assert "of 450 test samples right" in next(iter(said.values())).detail
+    assert "More energy than the ANN on digital hardware" in said
+    assert "times the" in said["More energy than the ANN on digital hardware"].detail
+    cheap = {name: Range(r.value / 1e6, r.low / 1e6, r.high / 1e6) for name, r in at.main.energy.by_component.items()}  # type: ignore[union-attr]
+    main = replace(at.main, energy=replace(at.main.energy, by_component=cheap), loss=Range(0.03, 0.02, 0.04))  # type: ignore[type-var]
+    worse = [tile.says for tile in glance(replace(at, main=main))]
+    assert "Less energy than the ANN on digital hardware" in worse
+    real = replace(small, tests=tuple(replace(t, real=True) for t in small.tests))
+    assert glance(replace(at, main=main, comparison=real))[0].says == "Accuracy is lost"
+    assert glance(replace(at, main=main, comparison=replace(small, tests=())))[0].says.startswith("Too few samples")
+
+
+def test_a_chart_without_a_neighbour_takes_the_whole_width(small: Comparison) -> None:
+    found = [p for p in panels(small) if p.section == "accuracy"]
+    placed = reports._laid_out(found)
+    assert [p.wide for p in placed] == [False, False, True]
+    assert [p.name for p in placed] == [p.name for p in found] and reports._laid_out([]) == []
+
+
+def test_markdown_holds_verdict_tables_and_method(small: Comparison) -> None:
+    made = report_markdown(small)
+    assert made.startswith(f"# {small.title}\n\n{small.verdict}") and small.config in made
+    lines = made.splitlines()
+    k = next(i for i, line in enumerate(lines) if line.startswith("| Network"))
+    assert set(lines[k + 1].replace(" ", "")) <= set("|-:")
+    rows = lines[k + 2 : k + 2 + len(small.rows)]
+    assert all(row.count("|") == lines[k].count("|") for row in rows)
+    assert "\u2007" not in made and "\n\n\n\n" not in made
+    for panel in panels(small):
+        assert f"`{panel.name}`" in made
+
+
+def test_figures_are_written_as_asked(small: Comparison, tmp_path: Path) -> None:
+    one = replace(small, data=(), rows=tuple(replace(r, rates=(), traces=(), confusion=None, per_class=None, thresholds=()) for r in small.rows))
+    written = figures(one, tmp_path, ("svg", "pdf"))
+    assert {path.stem for path in written} == {panel.name for panel in panels(one)}
+    for path in written:
+        head = path.read_bytes()[:5]
+        assert head == (b"%PDF-" if path.suffix == ".pdf" else b"<svg "), path
+    with pytest.raises(SpecError, match="pdf"):
+        figures(one, tmp_path, ("pfd",))
+
+
+def test_the_index_lists_every_comparison(small: Comparison, tmp_path: Path) -> None:
+    made = index([("a/report.html", small), ("b/report.html", comparisons.regression())], tmp_path / "index.html").read_text()
+    assert 'href="a/report.html"' in made and 'href="b/report.html"' in made
+    assert "n = 450" in made or "450" in made
+    assert "There is no comparison yet" in index([], tmp_path / "none.html").read_text()
+
+
+def test_notebooks_show_verdict_and_table(small: Comparison) -> None:
+    assert small._repr_html_() == html_fragment(small)
+    assert "<table>" in small._repr_html_() and "on loihi1, T = 8" in small._repr_html_() and "<script" not in small._repr_html_()
+    assert list(small.charts) == [panel.name for panel in panels(small)]
+    assert repr(small) == "Comparison('digits on loihi1', 4 rows)"
+
+
+@pytest.mark.slow
+def test_two_hundred_trials_stay_below_three_megabytes(tmp_path: Path) -> None:
+    assert report(comparisons.sweep(200), tmp_path / "report.html").stat().st_size < 3e6
