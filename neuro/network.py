@@ -151,10 +151,11 @@ class Projection:
 class Protocol:
     """What a presentation needs beyond one pass of T steps (SRP, COS).
 
-    kind : ``"srp"`` (pre-steps, then neurons that end with v <= threshold are silenced) or ``"cos"``
-        (pre-steps, then initial potentials shifted per sample).
-    pre_steps : number of steps run before the T steps that count; part of every latency.
-    options : numbers of the protocol.
+    kind : ``"srp"``: all hidden populations run tau steps; then v = v_init again, and in the T steps that count neuron i
+        sends [v_i(tau) > threshold theta_i] n_i. ``"cos"``: population by population, rho steps, then T steps from a
+        potential shifted per neuron and sample (equations: ``neuro.engines.protocols``, docs/method.md section 3).
+    pre_steps : steps run before the T steps that count; part of every latency: tau, or rho for each hidden population.
+    options : ``threshold`` of SRP and ``margin`` of COS, in units of theta (both 0.001 unless given).
     """
 
     kind: str
@@ -292,6 +293,28 @@ def _contradictions(network: SpikingNetwork) -> list[str]:
     for p in network.populations:
         if not any(j.post == p.name for j in network.projections):
             causes.append(f"population {p.name!r} has no incoming projection")
+    if network.protocol is not None:
+        causes += _protocol_problems(network, network.protocol)
+    return causes
+
+
+def _protocol_problems(network: SpikingNetwork, protocol: Protocol) -> list[str]:
+    what = f"protocol {protocol.kind!r}"
+    if protocol.kind not in ("srp", "cos"):
+        return [f"{what}: expected 'srp' or 'cos'"]
+    causes = []
+    hidden = [p for p in network.populations[:-1] if p.encoder is None and p.reset is not None]
+    layers = max(len(hidden), 1) if protocol.kind == "cos" else 1
+    if protocol.pre_steps < 1 or protocol.pre_steps % layers:
+        causes.append(f"{what}: pre_steps {protocol.pre_steps}, expected a positive multiple of {layers}, the hidden populations")
+    if network.recurrent:
+        causes.append(f"{what}: a projection with delay 'window' carries spikes to the next input; protocols present single inputs")
+    if protocol.kind == "cos":
+        causes += [
+            f"{what}: {p.name} must fire single unsigned spikes, reset by subtraction, without refractory steps"
+            for p in hidden
+            if p.reset != "subtract" or p.max_spikes > 1 or p.signed or p.refractory
+        ]
     return causes
 
 

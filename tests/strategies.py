@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
 from hypothesis import strategies as st
 
 from neuro.encoding import with_encoder
-from neuro.network import CurrentFormat, Leak, Population, Projection, SpikingNetwork
+from neuro.network import CurrentFormat, Leak, Population, Projection, Protocol, SpikingNetwork
 from neuro.readout import with_spiking_output
 
 
@@ -117,3 +117,23 @@ def _projection(draw, rng, pre, post, n_post, n_pre, delay, scale):  # type: ign
     if draw(st.booleans()):
         weight = sp.csr_array(weight * (rng.random(weight.shape) < 0.5))
     return Projection(pre, post, weight, delay)
+
+
+@st.composite
+def presentations(draw: st.DrawFn) -> Case:
+    """A random feed-forward network with a presentation protocol, its skips and delays included."""
+    case = draw(cases(recurrent=False))
+    network = case.network
+    kind = draw(st.sampled_from(["srp", "cos"]))
+    hidden = [p for p in network.populations[:-1] if p.encoder is None]
+    populations = []
+    for p in network.populations:
+        if p in hidden and kind == "cos":
+            p = replace(p, reset="subtract", max_spikes=1, signed=False, refractory=0)
+        if p.bias is not None and p.bias.ndim == 2:  # where rho > T a population runs beyond T steps
+            p = replace(p, bias=p.bias[0])
+        populations.append(p)
+    steps = draw(st.integers(1, 6)) * (len(hidden) if kind == "cos" else 1)
+    protocol = Protocol(kind, steps, {"threshold": draw(st.sampled_from([1e-3, 0.4])), "margin": draw(st.sampled_from([1e-3, 0.2]))})
+    network = replace(network, populations=tuple(populations), protocol=protocol)
+    return replace(case, network=network)

@@ -103,8 +103,6 @@ def simulate(
     check_record(record, net, len(x))
     if early_exit is not None and x.ndim == 3:
         raise EngineError("early exit is for single inputs; this network takes sequences")
-    if net.protocol is not None:
-        raise EngineError(f"the network needs the presentation protocol {net.protocol.kind!r}, which no engine of this release runs")
     spec = resolve(readout, net)
     _warn(net, x, int(n_steps))
     task = Task(

@@ -11,6 +11,9 @@ in its schedule, so that one ``run()`` serves the whole data set:
 A slot has its own clock: a sample that enters at step s runs population p in [s + p.start, s + p.start + T),
 and the next sample enters at s + T, or right after the decision where a sample is decided early. So n batches
 take n T + L - 1 steps. Neurons of a slot outside their window rest at v = 0 with no drive and cannot fire.
+
+A network with a presentation protocol is unrolled first (``protocols``): beside a population stands its trial, a population
+with a window of its own; what the trial found out is used when the population's window opens.
 """
 
 from __future__ import annotations
@@ -24,11 +27,12 @@ from typing import TYPE_CHECKING, Any
 import brian2
 import numpy as np
 
-from ..encoding import spike_train
+from ..encoding import encoding, spike_train
 from ..errors import EngineError
 from ..readout import Reader, decided
+from . import protocols
 from .delivery import Delivery, Spikes, load_kernels
-from .lowering import Lowered, Neurons, Synapses
+from .lowering import Lowered, Neurons, Synapses, lower
 from .model import SCHEDULE, code_object_class, interruptible, neuron_group, state_type
 from .task import Tally, Task
 
@@ -55,7 +59,8 @@ def run(low: Lowered, task: Task, options: EngineOptions) -> tuple[Tally, dict[s
     tally = Tally(low, task)
     replicas = batch_size(low, task.n_samples, task.batch_size)
     if task.n_samples:
-        simulation = _Simulation(low, task, options, tally, replicas)
+        plan = protocols.unrolled(low.network, task.n_steps) if low.network.protocol is not None else None
+        simulation = _Simulation(low, task, options, tally, replicas, plan)
         simulation.run()
         described = simulation.describe()
     else:
@@ -84,6 +89,12 @@ class _Layer:
     ) -> None:
         task, options, replicas, clock = sim_args
         self.neurons, self.size = neurons, neurons.size
+        self.n_steps = task.n_steps  # of its window
+        self.trial: _Layer | None = None
+        self.mask: Array | None = None  # of a population behind a trial of SRP: which neurons may send
+        self.seen: protocols.Extremes | None = None  # of a trial of COS
+        self.result: Array | None = None  # of a trial: what it found out, one row a slot
+        self.neuron_counts = np.zeros(neurons.size, np.int64)
         self.encoded = neurons.spec.encoder is not None
         self.sample = np.full(replicas, -1)  # which sample a slot works on; -1: none
         self.began = np.zeros(replicas, np.int64)  # the step at which its window began
@@ -129,14 +140,22 @@ class _Layer:
 
 
 class _Simulation:
-    def __init__(self, low: Lowered, task: Task, options: EngineOptions, tally: Tally, replicas: int) -> None:
-        self.low, self.task, self.tally, self.replicas = low, task, tally, replicas
+    def __init__(
+        self, low: Lowered, task: Task, options: EngineOptions, tally: Tally, replicas: int, plan: protocols.Unrolled | None
+    ) -> None:
+        self.source = low  # the network as given; ``low`` is the one that runs
+        low = low if plan is None else lower(plan.network)
+        self.low, self.task, self.tally, self.replicas, self.plan = low, task, tally, replicas, plan
+        self.period = task.n_steps if plan is None else plan.period
         self.t = -1
         self.depth = low.network.depth
         self.kernel_name, self.kernels = load_kernels(options.kernel)
         self.clock = brian2.Clock(dt=options.dt * brian2.second, name="spikeport_clock*")
         x_max = float(np.abs(task.x).max()) if task.x.size else 0.0
-        bounds = low.largest(task.n_steps, x_max)
+        bounds = low.largest(self.period, x_max)
+        if plan is not None:
+            for main, trial in plan.trials.items():  # COS starts a population as far off as its trial went
+                bounds[main] += bounds[trial] + 3 * float(np.max(np.asarray(low[main].theta)))
         args = (task, options, replicas, self.clock)
         self.layers = {n.name: _Layer(low, n, i, args, bounds[n.name]) for i, n in enumerate(low.neurons)}
         self.incoming: dict[str, list[tuple[_Layer, Synapses, Delivery]]] = {name: [] for name in self.layers}
@@ -148,6 +167,12 @@ class _Simulation:
         for name, layer in self.layers.items():
             delays = [self._delay(s) for s in low.synapses if s.spec.pre == name]
             layer.ring = deque(maxlen=max(delays, default=1))
+        self.trials: dict[str, str] = {}  # {trial: its population}
+        if plan is not None:
+            self._add_trials(plan)
+        for name, layer in self.layers.items():
+            if name in tally.neuron_counts and layer.n_steps == task.n_steps:
+                layer.neuron_counts = tally.neuron_counts[name]
         out = low.neurons[-1]
         self.out = self.layers[out.name]
         self.reader = Reader(task.readout, out.v_init, out.unit, out.theta, task.n_steps, replicas)
@@ -168,6 +193,20 @@ class _Simulation:
             self.network.add(_Slot("end", self.clock, self._collect, layer))
         self.network.add(_Slot("start", self.clock, self._present, None))
 
+    def _add_trials(self, plan: protocols.Unrolled) -> None:
+        protocol = self.source.network.protocol
+        for name, layer in self.layers.items():
+            layer.n_steps = plan.windows[name]
+        for main, trial in plan.trials.items():
+            layer, before = self.layers[main], self.layers[trial]
+            layer.trial, self.trials[trial] = before, main
+            if protocol is not None and protocol.kind == "srp":
+                layer.mask = np.ones((self.replicas, layer.size), bool)
+                before.result = np.ones((self.replicas, layer.size), bool)
+            else:
+                before.seen = protocols.Extremes(self.replicas, layer.size)
+                before.result = np.zeros((self.replicas, layer.size))
+
     def _delay(self, s: Synapses) -> int:
         if s.delay is not None:
             return s.delay
@@ -177,7 +216,7 @@ class _Simulation:
         """Run until every sample has its answer; let Brian2's objects go afterwards."""
         task = self.task
         batches = -(-task.n_samples // self.replicas)
-        steps = batches * task.n_positions * task.n_steps + self.depth - 1
+        steps = batches * task.n_positions * self.period + self.depth - 1
         try:
             with interruptible():
                 self.network.run(steps * self.clock.dt, namespace={})
@@ -198,17 +237,27 @@ class _Simulation:
     def _present(self, _: Any) -> None:
         """Let samples enter, open windows that begin at this step, close those that ended."""
         self.t += 1
-        t, task = self.t, self.task
+        t = self.t
         self.entries.append(self._enter(t))
         for layer in self.layers.values():
-            ended = layer.rows[t - layer.began[layer.rows] >= task.n_steps] if len(layer.rows) else layer.rows
+            ended = layer.rows[t - layer.began[layer.rows] >= layer.n_steps] if len(layer.rows) else layer.rows
             if len(ended):
+                if layer.result is not None:
+                    self._conclude(layer, layer.result, ended)
                 layer.rest(ended)
             if layer.neurons.start < len(self.entries):
                 slots, samples = self.entries[-1 - layer.neurons.start]
                 if len(slots):
                     kept = self.alive[samples]
                     self._open(layer, slots[kept], samples[kept], t)
+
+    def _conclude(self, trial: _Layer, result: Array, slots: Array) -> None:
+        """Keep what a trial found out: masks (SRP) or initial potentials (COS) of its population."""
+        network, seen, v = self.source.network, trial.seen, trial.v[slots]
+        if seen is None:
+            result[slots] = protocols.mask_of(network, trial.neurons, v)
+        else:
+            result[slots] = protocols.start_of(network, trial.neurons, v, seen.lowest[slots], seen.highest[slots])
 
     def _enter(self, t: int) -> tuple[Array, Array]:
         task = self.task
@@ -227,7 +276,7 @@ class _Simulation:
         if n_new:
             task.report(self.queue - n_new)
         entered = slots[self.current_sample[slots] >= 0]
-        self.next_entry[entered] = t + task.n_steps
+        self.next_entry[entered] = t + self.period
         return entered, self.current_sample[entered]
 
     def _open(self, layer: _Layer, slots: Array, samples: Array, t: int) -> None:
@@ -240,10 +289,18 @@ class _Simulation:
         position = self._position_of(layer, t)
         if layer.encoded:
             x = task.inputs(samples, position)
-            train = spike_train(layer.neurons.spec, x, task.n_steps, task.sample_index(samples, position), task.seed)
+            length = layer.n_steps if encoding(str(layer.neurons.spec.encoder)).prefix else task.n_steps
+            train = spike_train(layer.neurons.spec, x, length, task.sample_index(samples, position), task.seed)
             layer.trains.append((slots, samples, train))
             return
         layer.v[slots] = layer.v_init
+        if layer.seen is not None:
+            layer.seen.begin(slots)
+        if layer.trial is not None and layer.trial.result is not None:
+            if layer.mask is not None:
+                layer.mask[slots] = layer.trial.result[slots]
+            else:
+                layer.v[slots] = layer.trial.result[slots]
         for array in layer.extra:
             array[slots] = 0
         if layer.has_port:
@@ -318,6 +375,10 @@ class _Simulation:
             layer.ring.append(spikes)
             if len(rows):
                 self._count(layer, rows, spikes)
+        if layer.seen is not None and spikes is not None and len(rows):
+            assert layer.neurons.theta is not None
+            fired = self._dense(spikes, layer.size)[rows] != 0
+            layer.seen.see(rows, layer.v[rows], fired, layer.neurons.theta)
         if layer.neurons.name in self.tally.potentials and len(rows):
             for k, position, part in self._by_step(layer, rows):
                 self.tally.watch(layer.neurons.name, layer.sample[part], position, k, layer.v[part])
@@ -327,8 +388,10 @@ class _Simulation:
     def _spikes(self, layer: _Layer) -> Spikes:
         assert layer.space is not None
         count = int(layer.space[-1])
+        if layer.mask is not None:
+            return self._masked(layer, layer.mask, count)
         ptr, col = np.empty(self.replicas + 1, np.int64), np.empty(count, np.int32)
-        neuron = self.tally.neuron_counts[layer.neurons.name]
+        neuron = layer.neuron_counts
         if not layer.graded:
             self.kernels.split(layer.space, count, layer.size, ptr, col, layer.per_row, neuron)
             return Spikes(ptr, col, None, count)
@@ -338,6 +401,27 @@ class _Simulation:
         val = layer.n[layer.space[:count]].astype(np.int32)
         self._count_graded(layer, ptr, col, val, neuron)
         return Spikes(ptr, col, val, count)
+
+    def _masked(self, layer: _Layer, mask: Array, count: int) -> Spikes:
+        """Return the spikes of the neurons that SRP lets send."""
+        assert layer.space is not None
+        events = layer.space[:count]
+        events = events[mask.reshape(-1)[events]]
+        row, col = np.divmod(events, layer.size)
+        val = layer.n[events].astype(np.int32) if layer.graded and layer.n is not None else None
+        size = np.ones(len(col), np.int64) if val is None else np.abs(val)
+        np.add.at(layer.neuron_counts, col, size)
+        layer.per_row[:] = np.bincount(row, weights=size, minlength=self.replicas).astype(np.int64)
+        ptr = np.zeros(self.replicas + 1, np.int64)
+        np.cumsum(np.bincount(row, minlength=self.replicas), out=ptr[1:])
+        return Spikes(ptr, col.astype(np.int32), val, len(col))
+
+    def _dense(self, spikes: Spikes, size: int) -> Array:
+        """Return the spikes of a step as a (replicas, size) int64 array."""
+        dense = np.zeros((self.replicas, size), np.int64)
+        row = np.repeat(np.arange(self.replicas), np.diff(spikes.ptr))
+        dense[row, spikes.col] = 1 if spikes.val is None else spikes.val
+        return dense
 
     def _count_graded(self, layer: _Layer, ptr: Array, col: Array, val: Array, neuron: Array) -> None:
         size = np.abs(val)
@@ -359,13 +443,17 @@ class _Simulation:
         layer.trains = going
         slot, col = np.nonzero(fired)
         layer.per_row[:] = np.bincount(slot, minlength=self.replicas)
-        self.tally.neuron_counts[layer.neurons.name] += np.bincount(col, minlength=layer.size)
+        layer.neuron_counts += np.bincount(col, minlength=layer.size)
         ptr = np.zeros(self.replicas + 1, np.int64)
         np.cumsum(layer.per_row, out=ptr[1:])
         return Spikes(ptr, col.astype(np.int32), None, len(col))
 
     def _by_step(self, layer: _Layer, rows: Array) -> Iterator[tuple[int, int, Array]]:
         """Yield (relative step, position, slots) for the slots of a population; one group unless samples exit early."""
+        if layer.n_steps > self.task.n_steps:  # steps beyond T are heard by a trial and not recorded
+            rows = rows[self.t - layer.began[rows] < self.task.n_steps]
+            if not len(rows):
+                return
         steps = self.t - layer.began[rows]
         position = self._position_of(layer, self.t)
         if self.task.early_exit is None:
@@ -376,23 +464,41 @@ class _Simulation:
 
     def _count(self, layer: _Layer, rows: Array, spikes: Spikes) -> None:
         tally, name = self.tally, layer.neurons.name
+        if self.plan is not None:
+            rows = self._count_trials(layer, rows, spikes, self.plan)
+            if not len(rows):
+                return
         samples, counts = layer.sample[rows], layer.per_row[rows]
         tally.spike_counts[name][samples] += counts
         np.add.at(tally.step_counts[name], self.t - layer.began[rows], counts)
         position = self._position_of(layer, self.t)
-        for s in self.low.synapses:
+        for s in self.source.synapses:
             if s.spec.pre == name and tally.delivers(s.delay, position):
-                tally.synaptic_operations[s.name][samples] += self._operations(s, layer, spikes)[rows]
+                tally.synaptic_operations[s.name][samples] += self._operations(s.name, layer, spikes)[rows]
         if name in tally.spiking_wanted:
-            dense = np.zeros((self.replicas, layer.size), np.int64)
-            row = np.repeat(np.arange(self.replicas), np.diff(spikes.ptr))
-            dense[row, spikes.col] = 1 if spikes.val is None else spikes.val
+            dense = self._dense(spikes, layer.size)
             for k, position, part in self._by_step(layer, rows):
                 tally.keep(name, layer.sample[part], position, k, dense[part])
 
-    def _operations(self, s: Synapses, layer: _Layer, spikes: Spikes) -> Array:
-        fan_out = self.tally.fan_out[s.name]
-        if self.tally.uniform[s.name]:
+    def _count_trials(self, layer: _Layer, rows: Array, spikes: Spikes, plan: protocols.Unrolled) -> Array:
+        """Count what a protocol's pre-steps cost; return the slots whose step is one of the T that count."""
+        tally, name, steps = self.tally, layer.neurons.name, self.t - layer.began[rows]
+        for s in self.low.synapses:
+            if s.spec.pre == name and s.spec.post in self.trials:
+                source = f"{self.trials.get(name, name)}->{self.trials[s.spec.post]}"
+                heard = rows[steps < plan.layer_steps]
+                tally.trial_operations[source] += int(self._operations(source, layer, spikes)[heard].sum())
+        if name in self.trials:
+            tally.trial_spikes[self.trials[name]] += int(layer.per_row[rows].sum())
+            return rows[:0]
+        counted = rows[steps < self.task.n_steps]
+        if layer.n_steps > self.task.n_steps:
+            tally.neuron_counts[name] += np.abs(self._dense(spikes, layer.size)[counted]).sum(axis=0)
+        return counted
+
+    def _operations(self, name: str, layer: _Layer, spikes: Spikes) -> Array:
+        fan_out = self.tally.fan_out[name]
+        if self.tally.uniform[name]:
             return layer.per_row * fan_out[0]
         weights = fan_out[spikes.col] * (1 if spikes.val is None else np.abs(spikes.val))
         row = np.repeat(np.arange(self.replicas), np.diff(spikes.ptr))
@@ -403,10 +509,7 @@ class _Simulation:
         steps = self.t - layer.began[rows]
         n = None
         if spikes is not None:
-            dense = np.zeros((self.replicas, layer.size), np.int64)
-            row = np.repeat(np.arange(self.replicas), np.diff(spikes.ptr))
-            dense[row, spikes.col] = 1 if spikes.val is None else spikes.val
-            n = dense[rows]
+            n = self._dense(spikes, layer.size)[rows]
         outputs, answers, tied = self.reader.read(rows, steps, layer.v[rows], n)
         done = np.zeros(len(rows), bool)
         if task.early_exit is not None:

@@ -134,7 +134,7 @@ def _graded(p: Neurons) -> bool:
 
 
 def _check(low: Lowered) -> None:
-    if low.network.protocol is not None:  # simulate refuses it first
+    if low.network.protocol is not None:
         raise EngineError(f"engine 'synapses' cannot run the protocol {low.network.protocol.kind!r}; use 'batched' or 'reference'")
     for s in low.synapses:
         if _graded(low[s.spec.pre]) and s.delay != 1:

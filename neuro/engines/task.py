@@ -102,6 +102,9 @@ class Tally:
         self.fan_out = {s.name: fan_out(s.weight) for s in low.synapses}
         self.sequence_outputs = np.zeros((n, task.n_positions, network.output.size)) if task.n_positions > 1 else None
         rec = task.record
+        # Of a protocol's pre-steps: spikes of the trials, and operations of the spikes that arrived at them, over all samples.
+        self.trial_spikes = {name: 0 for name in spiking}
+        self.trial_operations = {s.name: 0 for s in low.synapses}
         self._watched = {int(s): i for i, s in enumerate(rec.samples)}
         self.n_rates = min(rec.rates, n)
         self.sample_rates = {name: np.zeros((self.n_rates, network[name].size), np.float32) for name in spiking if self.n_rates}
@@ -177,11 +180,7 @@ class Tally:
     def recording(self, info: Mapping[str, Any]) -> Recording:
         """Return the Recording of the run."""
         network, task = self._network, self._task
-        prefix = (
-            task.n_positions == 1
-            and network.protocol is None
-            and all(encoding(p.encoder).prefix for p in network.populations if p.encoder)
-        )
+        prefix = task.n_positions == 1 and all(encoding(p.encoder).prefix for p in network.populations if p.encoder)
         extra = network.protocol.pre_steps if network.protocol else 0
         for name in self.sample_rates:
             self.sample_rates[name] /= task.n_steps * task.n_positions
@@ -203,8 +202,26 @@ class Tally:
             potentials=self.potentials,
             spikes=spikes,
             sequence_outputs=self.sequence_outputs,
-            info={**info, "network": describe(network), "n_positions": task.n_positions, "seed": task.seed},
+            info={
+                **info,
+                "network": describe(network),
+                "n_positions": task.n_positions,
+                "seed": task.seed,
+                "protocol": self._protocol(),
+            },
         )
+
+    def _protocol(self) -> dict[str, Any] | None:
+        """Return what the pre-steps cost, summed over all samples; it is not among the counts of the T steps."""
+        protocol = self._network.protocol
+        if protocol is None:
+            return None
+        return {
+            "kind": protocol.kind,
+            "pre_steps": protocol.pre_steps,
+            "spikes": dict(self.trial_spikes),
+            "synaptic_operations": dict(self.trial_operations),
+        }
 
 
 def _sorted(parts: list[Array]) -> Array:
