@@ -16,7 +16,6 @@ from neuro.errors import EngineError, NetworkError
 from neuro.network import Population, Projection, Protocol, SpikingNetwork
 from neuro.readout import EarlyExit
 
-
 BOTH = pytest.mark.parametrize("engine", ["reference", "batched"])
 
 
