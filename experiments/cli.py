@@ -37,13 +37,13 @@ NONE: list[str] = []
 Data = Annotated[str, typer.Argument(metavar="DATASET", help="A name of 'spikeport list datasets', or a .npz (x, y) or .csv file.")]
 DataDir = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder that holds the data set's files.")]
 Out = Annotated[Path, typer.Option(metavar="FILE", help="File to write.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Seed of everything random.")]
 Set = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="A setting, as in a config: --set convert.percentile=99. Repeatable.")
 ]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A trained network: a file that 'spikeport list importers' names.")]
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="An experiment file, or a name of 'spikeport list configs'.")]
-Workers = Annotated[int, typer.Option(min=1, help="Processes on this machine.")]
+Workers = Annotated[int, typer.Option(metavar="N", min=1, help="Processes on this machine.")]
 Scheduler = Annotated[str, typer.Option(metavar="ADDRESS", help="Dask scheduler, or 'local:4' for one with 4 workers.")]
 Preset = Annotated[str, typer.Option(metavar="NAME", help="A table of [presets] in the experiment file.")]
 
@@ -184,14 +184,14 @@ def train(
 @command("spikeport inspect model.onnx")
 def inspect(terminal: Terminal, model: Model, settings: Set = NONE) -> None:
     """Show the layers of a trained network, and what will become of each."""
-    from converters.importers import LoadOptions, load
+    from converters.importers import LoadOptions
 
     from . import single
     from .summaries import model_lines
 
     options, others = single.apart(settings, "load", LoadOptions)
     single.settings(others)
-    terminal.answer(*model_lines(load(model, options=options), str(model)))
+    terminal.answer(*model_lines(single.read_model(model, options), str(model)))
 
 
 @command("spikeport convert mlp.npz --calibration digits --out snn.npz", NOTHING)
@@ -200,9 +200,9 @@ def convert(
     model: Model,
     calibration: Annotated[str, typer.Option(metavar="DATASET", help="Data set whose training samples set the thresholds.")],
     out: Out,
-    method: Annotated[str, typer.Option(help="A name of 'spikeport list methods'; a+b chains two; auto tries several and chooses.")] = "ltb",
-    n_steps: Annotated[int | None, typer.Option(help="T that the network is meant for; 8 where none is given, with auto chosen.")] = None,
-    target_loss: Annotated[float, typer.Option(help="With --method auto: points of disagreement with the network that are accepted.")] = 0.1,
+    method: Annotated[str, typer.Option(metavar="NAME", help="A name of 'spikeport list methods'; a+b chains two; auto tries several and chooses.")] = "ltb",
+    n_steps: Annotated[int | None, typer.Option(metavar="T", help="Steps that the network is meant for; 8 where none is given, with auto chosen.")] = None,
+    target_loss: Annotated[float, typer.Option(metavar="POINTS", help="With --method auto: disagreement with the network that is accepted.")] = 0.1,
     explain: Annotated[bool, typer.Option("--explain", help="Say where the error of each layer comes from, and what would help.")] = False,
     settings: Set = NONE,
     data_dir: DataDir = None,
@@ -237,10 +237,10 @@ def run(
     network: Annotated[Path, typer.Argument(metavar="NETWORK", help="A spiking network or a deployment.")],
     data: Annotated[str, typer.Option(metavar="DATASET", help="Data set whose test samples run.")],
     out: Out,
-    n_steps: Annotated[int, typer.Option(help="T, steps of the window.")] = 8,
+    n_steps: Annotated[int, typer.Option(metavar="T", help="Steps of the window.")] = 8,
     chip: Annotated[str, typer.Option(metavar="NAME", help="Deploy on this chip first.")] = "",
-    engine: Annotated[str, typer.Option(help="A name of 'spikeport list engines'.")] = "batched",
-    limit: Annotated[int, typer.Option(min=0, help="Run the first so many samples; 0 for all.")] = 0,
+    engine: Annotated[str, typer.Option(metavar="NAME", help="A name of 'spikeport list engines'.")] = "batched",
+    limit: Annotated[int, typer.Option(metavar="N", min=0, help="Run the first so many samples; 0 for all.")] = 0,
     seed: Seed = 0,
     settings: Set = NONE,
     data_dir: DataDir = None,
@@ -417,7 +417,7 @@ def report(
     terminal: Terminal,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that 'spikeport compare' wrote, or its comparison.npz.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="File to write; for figures, the folder.")],
-    form: Annotated[str, typer.Option("--format", help=f"{', '.join(FORMATS)}.")] = "html",
+    form: Annotated[str, typer.Option("--format", metavar="NAME", help=f"{', '.join(FORMATS)}.")] = "html",
 ) -> None:
     """Write the page of a comparison again, or its text and figures for a paper."""
     from neuro.archive import write_atomically

@@ -293,14 +293,14 @@ def parse(
 
 
 def _struct_table(
-    table: str, values: dict[str, Any], causes: list[str], kind: Any, hidden: Sequence[str] = ()
+    table: str, values: dict[str, Any], causes: list[str], kind: Any, hidden: Sequence[str] = (), beside: Sequence[str] = ()
 ) -> list[Any]:
-    """Return the grid of one struct."""
+    """Return the grid of one struct; ``beside``: further names of the table, for a hint."""
     options = {field.name: field for field in msgspec.structs.fields(kind) if field.name not in hidden}
     grids: dict[str, list[Any]] = {}
     for key, value in values.items():
         if key not in options:
-            causes.append(f"{table}.{key} is not a setting{nearest(key, options)}")
+            causes.append(f"{table}.{key} is not a setting{nearest(key, (*options, *beside))}")
         else:
             grids[key] = _alternatives(f"{table}.{key}", value, options[key].type, causes)
     found = []
@@ -345,12 +345,13 @@ def _tune_table(values: Any, causes: list[str]) -> TuneSettings:
     return tune
 
 
-def _option_grid(table: str, name: str, given: Mapping[str, Any], causes: list[str], kind: Any) -> list[dict[str, Any]]:
-    """Return the grid of the settings of one data set or method as plain values."""
+def _option_grid(table: str, name: str, given: Mapping[str, Any], causes: list[str], kind: Any, own: Any) -> list[dict[str, Any]]:
+    """Return the grid of the settings of one data set or method as plain values; ``own``: the struct of the table."""
+    beside = [key for key in own.__struct_fields__ if key not in FILLED]
     if kind is None:
-        causes += [f"{table}: {name!r} has no setting {key!r}" for key in given]
+        causes += [f"{table}.{key} is not a setting, and {name!r} has none of its own{nearest(key, beside)}" for key in given]
         return [{}]
-    return [msgspec.to_builtins(options) for options in _struct_table(table, dict(given), causes, kind)]
+    return [msgspec.to_builtins(options) for options in _struct_table(table, dict(given), causes, kind, beside=beside)]
 
 
 def _data_table(table: str, values: dict[str, Any], causes: list[str]) -> list[DataSettings]:
@@ -365,7 +366,7 @@ def _data_table(table: str, values: dict[str, Any], causes: list[str]) -> list[D
             causes.append(f"data.name: {name!r} is not known{nearest(name, DATASETS)}, and no .npz or .csv file")
             continue
         given = {**flat, **per_item.get(name, {})}
-        for options in _option_grid(table, name, given, causes, options_type(name)):
+        for options in _option_grid(table, name, given, causes, options_type(name), DataSettings):
             found += [msgspec.structs.replace(b, name=name, options=options) for b in base]
     return found
 
@@ -389,7 +390,7 @@ def _convert_table(table: str, values: dict[str, Any], causes: list[str]) -> lis
             causes.append(f"convert.{next(iter(flat))}: of which step of {name!r}? write it in [convert.{steps[0]}]")
             continue
         given = {step: {**flat, **per_item.get(step, {})} for step in steps}
-        grids = [_option_grid(table, s, given[s], causes, METHODS[s].options) for s in steps]
+        grids = [_option_grid(table, s, given[s], causes, METHODS[s].options, ConvertSettings) for s in steps]
         for combination in itertools.product(*grids):
             options = dict(zip(steps, combination, strict=True)) if len(steps) > 1 else combination[0] if steps else {}
             found += [msgspec.structs.replace(b, method=name, options=options) for b in base]

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from neuro import archive
-from neuro.errors import SpecError, StoreError, nearest, problems
+from neuro.errors import SpecError, SpikeportError, StoreError, nearest, problems
 from neuro.network import SpikingNetwork
 from neuro.progress import ProgressCallback
 
@@ -22,6 +22,7 @@ from .config import Trial, parse
 from .units import count, percent, percent_range, seconds, si, si_range
 
 if TYPE_CHECKING:
+    from converters.importers import LoadOptions
     from converters.mlp import MLP
     from neuro.deploy import Deployment
     from neuro.recording import Recording
@@ -165,6 +166,18 @@ def kind_of(path: Path, wanted: Sequence[str]) -> str:
     raise StoreError(f"{path}: is {what}, expected {titles}, as {commands} makes it")
 
 
+def read_model(path: Path, options: LoadOptions) -> MLP:
+    """Return the trained network of a file; an error names the file."""
+    from converters.importers import load
+
+    try:
+        return load(path, options=options)
+    except SpikeportError as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from error
+
+
 def load_runnable(path: Path) -> SpikingNetwork | Deployment:
     """Return the spiking network or the deployment of a file."""
     if kind_of(path, ("spikeport.network", "spikeport.deployment")) == "spikeport.network":
@@ -219,7 +232,6 @@ def convert(
     """Convert a trained network into a spiking one; ``"auto"`` also chooses T where ``n_steps`` is None."""
     from converters.convert import convert as run
     from converters.importers import LoadOptions
-    from converters.importers import load as read
     from converters.verify import verify
 
     options, user = apart(user, "load", LoadOptions)
@@ -228,7 +240,7 @@ def convert(
         n_steps = DEFAULT_STEPS
     trial = settings(user, data_name=dataset, convert_method="ltb" if automatic else method, run_n_steps=n_steps or DEFAULT_STEPS)
     assert trial.convert is not None
-    mlp: MLP = read(model, options=options)
+    mlp = read_model(model, options)
     data = load_data(dataset, data_dir, trial, progress)
     fits(mlp.n_in, mlp.n_out, data)
     samples = calibration(data, trial)

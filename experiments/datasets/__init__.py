@@ -87,6 +87,8 @@ def load_dataset(
     """
     text = os.fspath(name)
     load = _find(text)
+    if data_dir is not None and not Path(data_dir).is_dir():
+        raise SpecError(f"{data_dir}: no such folder; --data-dir names the folder that holds data sets")
     arguments: dict[str, Any] = {"data_dir": data_dir, "seed": seed, "progress": progress}
     if _is_path(text):
         arguments["path"] = Path(text)

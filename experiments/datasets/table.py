@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import zipfile
@@ -145,12 +146,29 @@ def _read_csv(path: Path) -> dict[str, Array]:
     target = next((names.index(name) for name in TARGETS if header and name in names), len(fields) - 1)
     settings: dict[str, Any] = {"delimiter": delimiter, "quotechar": '"', "skiprows": int(header), "comments": None}
     inputs = [column for column in range(len(fields)) if column != target]
+    if not text.strip().partition("\n")[2] and header:
+        raise SpecError(f"{path}: holds no samples, only a header")
     try:
         x = np.loadtxt(io.StringIO(text), dtype=np.float32, ndmin=2, usecols=inputs, **settings)
         y = np.loadtxt(io.StringIO(text), dtype=str, ndmin=1, usecols=target, **settings)
     except ValueError as error:
-        raise SpecError(f"{path}: {error} (counted without the header)") from error
+        raise SpecError(f"{path}: {_first_wrong(text, delimiter, fields, target, header) or error}") from error
     return {"x": x, "y": _typed(np.char.strip(y))}
+
+
+def _first_wrong(text: str, delimiter: str, fields: list[str], target: int, header: bool) -> str:
+    """Return what is wrong with the first line that is not like the first, or holds something else than numbers."""
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
+    for row in reader:
+        if not row or (header and [field.strip() for field in row] == fields):
+            continue
+        if len(row) != len(fields):
+            return f"line {reader.line_num} has {len(row)} fields, expected {len(fields)} as in the first"
+        for column, field in enumerate(row):
+            if column != target and not _number(field):
+                name = repr(fields[column]) if header else str(column + 1)
+                return f"line {reader.line_num}, column {name} holds {field.strip()!r}, expected a number"
+    return ""
 
 
 def _number(text: str) -> bool:

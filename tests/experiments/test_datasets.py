@@ -178,7 +178,7 @@ def test_csv_of_values_and_of_text(tmp_path):
     ("content", "message"),
     [
         ("1,2,0\n1,zwei,1\n", "zwei"),
-        ("1,2,0\n1,2\n", "row|column"),
+        ("1,2,0\n1,2\n", "line 2 has 2 fields, expected 3"),
         ("lonely\n1\n", "one column"),
         ("1,nan,0\n1,2,1\n2,2,0\n2,2,1\n1,1,0\n3,3,1\n", "NaN"),
         ("", "one column"),

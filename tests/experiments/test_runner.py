@@ -113,7 +113,9 @@ def test_only_what_is_missing_or_damaged_is_run_and_gives_the_same(tiny, tmp_pat
     assert any(line.startswith(b[:8]) or b[:8] in line for line in Store(folder).damaged())
 
 
-@pytest.mark.parametrize("options", [{"workers": 2}, {"scheduler": "local:2"}], ids=["processes", "dask"])
+@pytest.mark.parametrize(
+    "options", [{"workers": 2}, pytest.param({"scheduler": "local:2"}, marks=pytest.mark.slow)], ids=["processes", "dask"]
+)
 def test_whoever_does_the_work_gets_the_same(tiny, tmp_path, options):
     if "scheduler" in options:
         pytest.importorskip("distributed")
