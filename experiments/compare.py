@@ -18,6 +18,7 @@ from .comparison import (
     ChipFacts,
     ChipUse,
     Comparison,
+    Contest,
     Conventional,
     Core,
     Curve,
@@ -28,6 +29,7 @@ from .comparison import (
     Figure,
     Finding,
     Group,
+    HereNow,
     LatencyTable,
     LayerCounts,
     LayerRates,
@@ -39,6 +41,7 @@ from .comparison import (
     Probes,
     Range,
     Resource,
+    Rival,
     Row,
     SeedSummary,
     Trace,
@@ -107,6 +110,10 @@ def compare(
         tests=tests,
         pareto=front,
         conventional=tuple(_parts(done, "conventional", list[Conventional], flat=True)),
+        machines=tuple(_parts(done, "machines", list[Conventional], flat=True)),
+        here=tuple(_parts(done, "here", list[HereNow], flat=True)),
+        rivals=_unique(_parts(done, "rivals", list[Rival], flat=True), lambda r: (r.ann, r.label)),
+        contests=tuple(_parts(done, "contest", Contest)),
         chips=_chips(_parts(done, "chip", ChipFacts)),
         probes=probes(main) if probes is not None and main else None,
         disagreements=tuple(d for d in _parts(done, "disagreements", Disagreements) if d.row in shown),
@@ -328,7 +335,8 @@ def _chips(facts: Iterable[ChipFacts]) -> tuple[ChipFacts, ...]:
 
 def _figures(results: Sequence[TrialResult]) -> tuple[Figure, ...]:
     conventional = _parts(results, "conventional", list[Conventional], flat=True)
-    found = [f for c in conventional for f in c.figures]
+    machines = _parts(results, "machines", list[Conventional], flat=True)
+    found = [f for c in (*conventional, *machines) for f in c.figures]
     return _merged([*_parts(results, "figures", list[Figure], flat=True), *found])
 
 

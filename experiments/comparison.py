@@ -51,10 +51,11 @@ class Conventional:
 
     label : e.g. ``"45 nm, int8, zeros skipped"``; ann : key of the ANN row; node_nm : 45, 7, or None for a measured
         machine;
-    precision : ``"fp32"`` or ``"int8"``; sparse : whether multiplications by zero activations are skipped; memory :
+    precision : ``"fp32"`` or ``"int8"``, "" of a machine; sparse : whether multiplications by zero activations are skipped; memory :
         where weights come from, in words;
     macs : multiply-accumulates counted; energy : [J]; by_component, missing, figures as in EnergyTable; batch :
-        samples at once.
+        samples at once, 0 where the source does not say.
+    note : of a machine, what was measured on it; its energy is that measurement scaled by multiply-accumulates.
     """
 
     label: str
@@ -69,6 +70,91 @@ class Conventional:
     batch: int = 1
     missing: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class HereNow:
+    """The ANN run on the machine that made the comparison: inferences per second [1/s], joules where they can be read.
+
+    energy : of the processor package per inference [J], idle included; dynamic : above the idle measured just before;
+        None with the reason where the operating system exposes no energy counter.
+    """
+
+    ann: str
+    processor: str
+    threads: str
+    batch: int
+    rate: float
+    energy: float | None
+    dynamic: float | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Rival:
+    """The ANN with few bits, at the spiking network's own game: integer weights and activations, no spikes.
+
+    label : widths in words; ann : key of the ANN row; weight_bits : of the chip; activation_bits : 8, or
+        ceil(log2(T + 1)), the bits that T binary steps can carry at best (Yan, Bai, Wong 2024);
+    n_steps : T that sets activation_bits, 0 where it does not matter; accuracy : with its Wilson interval;
+        disagreement : with the unquantised ANN; macs, energy, memory, batch : as in Conventional.
+    """
+
+    label: str
+    ann: str
+    weight_bits: int
+    activation_bits: int
+    n_steps: int
+    accuracy: Range
+    disagreement: Range
+    macs: float
+    energy: Range
+    node_nm: float
+    memory: str
+    batch: int
+    figures: tuple[Figure, ...] = ()
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Where the energies of chip and ANN are equal along one axis: ``"spike rate"``, ``"steps"`` or ``"batch"``.
+
+    at : value of the axis, None where they do not meet; low, high : at the ends of the estimates; verdict : ``"crosses"``,
+        ``"never"`` (the chip costs more everywhere), ``"always"`` (less everywhere), ``"unknown"``; words : in a sentence.
+    """
+
+    axis: str
+    at: float | None
+    low: float | None
+    high: float | None
+    verdict: str
+    words: str
+
+
+@dataclass(frozen=True, eq=False)
+class Contest:
+    """A chip row against its ANN on one conventional design, inside the same boundary: no static power, no overhead.
+
+    row : key; design : in words, with batch; snn, ann : energy per inference [J]; partial : figures of the chip are missing,
+        so that ``snn`` is a lower bound.
+    spike_rate : measured, spikes per neuron and step; spikes_per_synapse : measured, per inference; n_steps : T.
+    meetings : along each axis; by_steps, by_rate : (k, 4) arrays [T or spike rate, energy, low, high] of the chip [J];
+        by_batch : (k, 2) array [batch, energy] of the ANN [J].
+    """
+
+    row: str
+    design: str
+    snn: Range
+    ann: Range
+    partial: bool
+    spike_rate: float
+    spikes_per_synapse: float
+    n_steps: int
+    meetings: tuple[Meeting, ...]
+    by_steps: Array
+    by_rate: Array
+    by_batch: Array
 
 
 @dataclass(frozen=True)
@@ -299,7 +385,8 @@ class Comparison:
         construction.
     pareto : keys of spiking rows that no other beats in accuracy, energy and latency at once (rows with all three
         figures).
-    conventional : the ANN on conventional hardware.
+    conventional : the ANN on conventional designs; machines : on measured machines, scaled; here : on this machine, now.
+    rivals : the ANN with few bits; contests : each chip row against its ANN.
     data, networks, chips : facts behind the rows; networks has one entry an ANN row.
     disagreements, scorecard : see their classes; may be empty. probes : further runs behind the scorecard, of the
         headline row.
@@ -325,6 +412,10 @@ class Comparison:
     tests: tuple[PairTest, ...] = ()
     pareto: tuple[str, ...] = ()
     conventional: tuple[Conventional, ...] = ()
+    machines: tuple[Conventional, ...] = ()
+    here: tuple[HereNow, ...] = ()
+    rivals: tuple[Rival, ...] = ()
+    contests: tuple[Contest, ...] = ()
     chips: tuple[ChipFacts, ...] = ()
     disagreements: tuple[Disagreements, ...] = ()
     scorecard: tuple[Finding, ...] = ()
@@ -418,6 +509,7 @@ __all__ = [
     "ChipFacts",
     "ChipUse",
     "Comparison",
+    "Contest",
     "Conventional",
     "Core",
     "Curve",
@@ -429,10 +521,12 @@ __all__ = [
     "Finding",
     "GROUPS",
     "Group",
+    "HereNow",
     "LatencyTable",
     "LayerCounts",
     "LayerRates",
     "LayerThresholds",
+    "Meeting",
     "NetworkFacts",
     "NotRun",
     "Omission",
@@ -441,6 +535,7 @@ __all__ = [
     "Probes",
     "Range",
     "Resource",
+    "Rival",
     "Row",
     "SeedSummary",
     "Strange",

@@ -18,7 +18,7 @@ from neuro.errors import SpecError
 from neuro.network import SpikingNetwork
 from neuro.recording import Recording
 
-from . import costs, diagnosis, metrics
+from . import contest, costs, diagnosis, metrics
 from .comparison import (
     Conventional,
     DataCard,
@@ -72,6 +72,8 @@ def ann(trial: Trial, key: str, mlp: MLP, outputs: Array, data: Dataset) -> Meas
         "data": data_card(data),
         "network": network_facts(mlp, key),
         "conventional": conventional,
+        "machines": contest.machine_rows(work, key),
+        "here": contest.here_now(mlp, data.x_test, key),
         "omissions": omitted,
     }
     return _measured(parts, row)
@@ -137,6 +139,11 @@ def spiking(
         parts["chip"] = costs.chip_facts(deployment.chip, used)
         parts["figures"] = costs.figures(deployment.chip, used)
         parts["omissions"] = costs.omissions(row)
+        parts["contest"] = contest.contest(trial.key, counts, deployment, mlp, data)
+        if classes and trial.group == "chip" and not mlp.recurrent:
+            rivals, omitted = contest.rival_rows(ann_key, mlp, data, deployment.report.weight_bits, recording.n_steps)
+            parts["rivals"] = rivals
+            parts["omissions"] += omitted
     return _measured(parts, row)
 
 
@@ -316,7 +323,7 @@ def _conventional(work: AnnWork, key: str) -> tuple[list[Conventional], list[Omi
 def _conventional_row(made: Design, key: str, chip: Any) -> Conventional:
     o = made.options
     skipped = o.counting == "zero_skipping"
-    node = float(o.node.removeprefix("cmos_").removesuffix("nm"))
+    node = contest.node_of(o)
     mul, add, _ = PRECISIONS[o.precision]
     used = {
         f"operations.{mul}": ("multiply-accumulate",),
@@ -325,7 +332,7 @@ def _conventional_row(made: Design, key: str, chip: Any) -> Conventional:
         f"memory.{o.activations}": ("activation reads and writes",),
     }
     return Conventional(
-        label=f"{node:g} nm, {o.precision}, {'zeros skipped' if skipped else 'dense'}, weights in {MEMORY[o.weights]}",
+        label=f"{node:g} nm, {o.precision}, {'zeros skipped' if skipped else 'dense'}, weights in {contest.MEMORY[o.weights]}",
         ann=key,
         node_nm=node,
         precision=o.precision,
@@ -333,14 +340,11 @@ def _conventional_row(made: Design, key: str, chip: Any) -> Conventional:
         macs=made.macs,
         energy=costs.as_range(made.total),
         by_component={name: costs.as_range(value) for name, value in made.by_component.items()},
-        memory=MEMORY[o.weights],
+        memory=contest.MEMORY[o.weights],
         batch=o.batch,
         missing=made.not_counted,
         figures=costs.figures(chip, used),
     )
-
-
-MEMORY = {"sram_1mib": "SRAM (1 MiB)", "dram": "DRAM", "sram_8kib": "SRAM (8 KiB)", "sram_32kib": "SRAM (32 KiB)"}
 
 
 def _measured(parts: Mapping[str, Any], row: Row) -> Measured:
