@@ -251,15 +251,17 @@ def _tests(rows: Sequence[Row]) -> tuple[PairTest, ...]:
 
 
 def _front(rows: Sequence[Row]) -> tuple[str, ...]:
-    points = [
-        (row.key, (-_score(row), row.energy.total.value, row.latency.per_inference.value))
-        for row in rows
-        if row.energy is not None and row.latency is not None and row.latency.per_inference is not None
-    ]
-    if not points:
-        return ()
-    front = pareto(np.array([costs for _, costs in points]))
-    return tuple(key for (key, _), on_front in zip(points, front, strict=True) if on_front)
+    """Return the rows that no other of the same chip beats; energies of two chips leave out different things."""
+    chips: dict[str, list[tuple[str, tuple[float, float, float]]]] = {}
+    for row in rows:
+        if row.energy is not None and row.latency is not None and row.latency.per_inference is not None:
+            costs = (-_score(row), row.energy.total.value, row.latency.per_inference.value)
+            chips.setdefault(str(row.settings.get("deploy.chip", "")), []).append((row.key, costs))
+    found = []
+    for points in chips.values():
+        front = pareto(np.array([costs for _, costs in points]))
+        found += [key for (key, _), on_front in zip(points, front, strict=True) if on_front]
+    return tuple(found)
 
 
 def _score(row: Row) -> float:

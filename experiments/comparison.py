@@ -383,8 +383,8 @@ class Comparison:
     summaries : means over seeds, one for each settings without the seed (also when there is one seed).
     tests : paired tests, each spiking row against its ANN, each chip row against its ideal row, native against
         construction.
-    pareto : keys of spiking rows that no other beats in accuracy, energy and latency at once (rows with all three
-        figures).
+    pareto : keys of spiking rows that no other of their chip beats in accuracy, energy and latency at once (rows with all
+        three figures).
     conventional : the ANN on conventional designs; machines : on measured machines, scaled; here : on this machine, now.
     rivals : the ANN with few bits; contests : each chip row against its ANN.
     data, networks, chips : facts behind the rows; networks has one entry an ANN row.

@@ -72,9 +72,7 @@ def node_of(o: DigitalOptions) -> float:
     return float(o.node.removeprefix("cmos_").removesuffix("nm"))
 
 
-def rival_rows(
-    ann: str, mlp: MLP, data: Dataset, weight_bits: int, n_steps: int
-) -> tuple[list[Rival], list[Omission]]:
+def rival_rows(ann: str, mlp: MLP, data: Dataset, weight_bits: int, n_steps: int) -> tuple[list[Rival], list[Omission]]:
     """Return the ANN at the chip's weight bits with 8-bit and with ceil(log2(T + 1))-bit activations, as measured."""
     if weight_bits > WIDEST:
         why = f"no energy of an integer product wider than {WIDEST} bits is published"
@@ -85,9 +83,13 @@ def rival_rows(
 
 def _rival(r: Quantised, ann: str, n_steps: int, n: int) -> Rival:
     o = r.design.options
-    used = {f"memory.{m}": ("weight reads", "activation reads and writes") for m in (o.weights, o.activations)}
     mul, add, _ = PRECISIONS[o.precision]
-    used |= {f"operations.{name}": ("multiply-accumulate",) for name in (mul, add)}
+    used: dict[str, tuple[str, ...]] = {
+        f"operations.{mul}": ("multiply-accumulate",),
+        f"operations.{add}": ("multiply-accumulate",),
+        f"memory.{o.weights}": ("weight reads",),
+        f"memory.{o.activations}": ("activation reads and writes",),
+    }
     return Rival(
         label=r.name,
         ann=ann,

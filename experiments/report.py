@@ -26,6 +26,7 @@ from .panels import Focus, Panel, focus, panels
 from .panels.panel import GROUP_NAMES, quantity
 from .panels.who import card, class_names
 from .tables import Table
+from .targets import grouped
 
 SECTIONS = {
     "summary": "Summary",
@@ -165,6 +166,7 @@ def _tables(comparison: Comparison, at: Focus | None) -> dict[str, Table | None]
     chip = None if at is None else at.placed
     return {
         "summary": tables.summary(comparison),
+        "targets": tables.targets(comparison),
         "runs": tables.runs(comparison),
         "tests": tables.tests(comparison),
         "energy": None if at is None else tables.energy(at),
@@ -271,7 +273,7 @@ def _omissions(comparison: Comparison) -> Table | None:
 def _not_run(comparison: Comparison) -> Table | None:
     if not comparison.not_run:
         return None
-    lines = [[n.label, n.status, n.reason] for n in comparison.not_run]
+    lines = [[label, status, reason] for label, status, reason in grouped(comparison.not_run)]
     return tables.texts("not-run", "Trials without a result.", ["Trial", "Status", "Reason"], lines)
 
 

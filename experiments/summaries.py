@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from neuro.chip import GROUPS, Figure, Statement
 from neuro.errors import SpecError, nearest
 
+from . import targets
 from .single import training, widths
 from .terminal import wrap
 from .units import count, percent, percent_range, seconds, si, si_range, table
@@ -273,6 +274,7 @@ def comparison_lines(comparison: Comparison) -> tuple[list[str], dict[str, Any]]
     seeds = max((s.n_seeds for s in comparison.summaries), default=1)
     rows = [_mean_row(s) for s in comparison.summaries] if seeds > 1 else [_row(row, comparison) for row in comparison.rows]
     shown = rows if len(rows) <= MOST_ROWS else rows[:MOST_ROWS]
+    asked = {s["deploy.chip"] for s in (*(r.settings for r in comparison.rows), *(n.settings for n in comparison.not_run)) if "deploy.chip" in s}
     lines = [*table(HEAD, shown, right=(2, 3, 4))]
     if seeds > 1:
         lines += wrap(f"Means over up to {seeds} seeds; in brackets their 95 % interval.")
@@ -281,8 +283,14 @@ def comparison_lines(comparison: Comparison) -> tuple[list[str], dict[str, Any]]
     lines += ["", *wrap(comparison.verdict)]
     if comparison.omissions:
         lines += ["", *wrap(f"Not counted: {'; '.join(_omitted(comparison.omissions))}.")]
-    for trial in comparison.not_run:
-        lines += ["", *(line for text in f"{trial.status}: {trial.label}: {trial.reason}".splitlines() for line in wrap(text))]
+    beside = targets.lines(comparison) if len(asked) > 1 else []
+    if beside:
+        main = targets.chosen(comparison)
+        lines += ["", f"  The same inference elsewhere, T = {main.n_steps if main is not None else 0} where it spikes:", "", *beside]
+    for label, status, reason in targets.grouped(comparison.not_run):
+        if status == "skipped" and beside and "does not fit" in reason:
+            continue  # said with the targets, once a chip
+        lines += ["", *(line for text in f"{status}: {label}: {reason}".splitlines() for line in wrap(text))]
     facts = {
         "verdict": comparison.verdict,
         "rows": [_row_facts(row) for row in comparison.rows],

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from . import targets as beside
 from . import units
 from .comparison import Comparison, Figure, Range, Row, SeedSummary
 from .designs import selected
@@ -411,6 +412,64 @@ def _bounded(r: Range | None, factor: float) -> Cell:
         return Cell(units.MISSING)
     text, low, high = (units.significant(value / factor) for value in (r.value, r.low, r.high))
     return Cell(text, r.value, "" if r.low == r.high else f"{low}\u2013{high}")
+
+
+def targets(comparison: Comparison) -> Table | None:
+    """Return the targets as a table; None where there is nothing to put side by side."""
+    found = beside.targets(comparison)
+    if not found:
+        return None
+    main = beside.chosen(comparison)
+    steps = 0 if main is None else main.n_steps
+    columns = (
+        Column("Target", numeric=False),
+        Column("Kind", numeric=False),
+        Column("Accuracy", "% (95 %)"),
+        Column("Energy", "J (low-high)", meaning="per inference, without static power and overhead, as of a conventional design"),
+        Column("With static", "J (low-high)", meaning="per inference, static power times time included"),
+        Column("Time", "s", meaning="of one inference, or of one batch"),
+        Column("Batch"),
+        Column("Not in it, or why not", numeric=False),
+    )
+    lines = tuple(
+        (
+            Cell(t.name, t.name),
+            Cell(beside.KINDS[t.kind]),
+            _interval(t.accuracy),
+            _linked(t, _amount(t.energy, "J", t.partial)),
+            _amount(t.with_static, "J", t.partial),
+            _amount(t.latency, "s"),
+            Cell(units.MISSING) if t.batch is None else Cell(str(t.batch), t.batch),
+            Cell("; ".join(t.remarks)),
+        )
+        for t in found
+    )
+    caption = (
+        f"The same inference on every target, T = {steps} where it spikes. \u2265: figures are missing, so that the number is a lower bound."
+        " Machines are measured on another network and scaled by multiply-accumulates."
+    )
+    return Table("targets", caption, columns, lines)
+
+
+def _interval(r: Range | None) -> Cell:
+    return Cell(units.MISSING) if r is None else Cell(f"{100 * r.value:.2f}", r.value, f"{100 * r.low:.1f}\u2013{100 * r.high:.1f}")
+
+
+def _amount(r: Range | None, unit: str, partial: bool = False) -> Cell:
+    if r is None:
+        return Cell(units.MISSING)
+    text = units.si(r.value, unit).replace(" u", " \u00b5")
+    spread = "" if r.low == r.value == r.high else units.si_range(r.value, r.low, r.high, unit).partition(" (")[2].rstrip(")")
+    return Cell(f"\u2265 {text}" if partial else text, r.value, spread.replace("-", "\u2013"))
+
+
+def _linked(t: beside.Target, cell: Cell) -> Cell:
+    if not t.figures or cell.sort is None:
+        return cell
+    used = sorted(t.figures, key=lambda f: trust_order(f.trust))
+    trusts = ", ".join(dict.fromkeys(f.trust for f in used))
+    sources = "; ".join(f"{f.name} {figure_value(f)} ({f.trust})" for f in used)
+    return Cell(cell.text, cell.sort, cell.note, link=trusts, href=f"#{anchor(used[0])}", title=f"Rests on {sources}")
 
 
 def conventional(at: Focus) -> Table | None:

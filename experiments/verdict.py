@@ -18,7 +18,8 @@ MARGIN = 0.01  # of accuracy
 def headline(rows: Sequence[Row]) -> str:
     """Return the key of the row that the verdict is about; "" when no spiking network ran.
 
-    A chip's before ideal arithmetic. Of several, the one of least energy (ideal: fewest synaptic operations) among those
+    A chip's before ideal arithmetic; of several chips the first of the config, because their energies leave out different
+    things and cannot be ranked. Of several runs, the one of least energy (ideal: fewest synaptic operations) among those
     that lose at most ``MARGIN`` with 95 % confidence; where none is sure to, the one that loses least. That a loss cannot
     be told from chance is no reason to choose a row: with few samples hardly any can.
     """
@@ -28,10 +29,15 @@ def headline(rows: Sequence[Row]) -> str:
             break
     else:
         return ""
+    candidates = [row for row in candidates if _chip(row) == _chip(candidates[0])]
     close = [row for row in candidates if _close(row)]
     if close:
         return min(close, key=_cost).key
     return min(candidates, key=lambda row: (row.loss.value if row.loss else 0.0, -(row.r2 or 0.0), _cost(row))).key
+
+
+def _chip(row: Row) -> str:
+    return str(row.settings.get("deploy.chip", ""))
 
 
 def _close(row: Row) -> bool:
@@ -46,7 +52,7 @@ def verdict(rows: Sequence[Row], key: str, tests: Sequence[PairTest], summaries:
     row = by_key[key]
     ann = by_key[row.ann]
     summary = next(s for s in summaries if key in s.rows)
-    many = sum(r.group == row.group for r in rows)
+    many = sum(r.group == row.group and _chip(r) == _chip(row) for r in rows)
     why = "the cheapest that loses at most 1 point with 95 % confidence" if _close(row) else "the one that loses least"
     of_many = f" (of {many} such runs {why}, chosen on these samples)" if many > summary.n_seeds else ""
     where, cost = f"{_where(row)} the network{of_many}", _costs(row)

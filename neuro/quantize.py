@@ -145,7 +145,7 @@ def inexpressible(network: SpikingNetwork, chip: Chip, options: QuantizeOptions)
     if not fmt.constant_current and any(j.pre == INPUT and network[j.post].encoder is None for j in network.projections):
         causes.append(
             "input: the chip file states no constant current that can be written per input; "
-            "use spike-coded input (neuro.encoding.with_encoder(network, 'regular'))"
+            "use spike-coded input (--set run.encoding=regular, or neuro.encoding.with_encoder(network, 'regular'))"
         )
     for p in network.populations:
         if p.encoder is not None:
