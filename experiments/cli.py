@@ -468,6 +468,27 @@ def chip(
     terminal.answer(chip_lines(loaded), facts(loaded))
 
 
+@command("spikeport workload ocr", NOTHING)
+def workload(
+    terminal: Terminal,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="ocr, spam, speech, sentiment, series, synthesis, translation, games, index, or all.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Page to write; the numbers go beside it as .json.")] = Path("workloads.html"),
+    train_again: Annotated[bool, typer.Option("--train", help="Train again instead of taking the weights that ship.")] = False,
+    weights: Annotated[Path | None, typer.Option(metavar="DIR", help="With --train: write the trained networks to this folder.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Move a workload of learned software to the chip, or all nine, and write a page that compares them."""
+    from .workloads.command import run_command
+
+    check_writable(out)
+    with bars(terminal) as progress:
+        lines, facts = run_command(name, out, train_again, weights, data_dir, progress, terminal.say)
+    terminal.say("")
+    terminal.answer(lines, facts)
+    terminal.say("")
+    terminal.say("Page:", str(out))
+
+
 @command("spikeport check")
 def check(terminal: Terminal, data_dir: DataDir = None) -> None:
     """Check the installation: versions, engines that agree, chips, data."""

@@ -1,0 +1,56 @@
+"""Values of the workloads as text: a metric with its unit and interval, a change, a verdict."""
+
+from __future__ import annotations
+
+from experiments.units import significant
+
+from .results import Bounds, Outcome, Suite
+
+
+def value(number: float, unit: str) -> str:
+    """Return a metric as text: "96.4 %", "4.13 dB", "0.961"."""
+    if unit == "%":
+        return f"{100 * number:.1f} %"
+    digits = 4 if abs(number) >= 100 or not unit else 3
+    return f"{significant(number, digits)} {unit}".rstrip()
+
+
+def interval(found: Bounds, unit: str) -> str:
+    """Return the two ends of an interval: "94.3-97.8"."""
+    _, low, high = found
+    scale = 100 if unit == "%" else 1
+    if unit == "%":
+        return f"{scale * low:.1f}-{scale * high:.1f}"
+    digits = 4 if max(abs(low), abs(high)) >= 100 or not unit else 3
+    return f"{significant(low, digits)}-{significant(high, digits)}"
+
+
+def change(number: float, unit: str) -> str:
+    """Return a signed change: "+0.3 points", "-0.12 dB"; "0" for none."""
+    if number == 0:
+        return "0"
+    sign = "+" if number > 0 else "\N{MINUS SIGN}"
+    if unit == "%":
+        return f"{sign}{100 * abs(number):.2f} points"
+    return f"{sign}{significant(abs(number), 3)} {unit}".rstrip()
+
+
+def verdict(suite: Suite) -> str:
+    """Return one sentence about the whole page."""
+    done = suite.outcomes
+    if not done:
+        return "No workload could run here; the reasons are below."
+    good = [o for o in done if o.reached]
+    text = f"In {len(good)} of {len(done)} tasks the spiking network answers within the ANN's own 95 % interval"
+    if good:
+        at = sorted(o.n_steps for o in good)
+        text += f", at T = {at[0]}" + (f" to {at[-1]} steps" if at[-1] != at[0] else "")
+    if len(good) == len(done):
+        return text + "."
+    short = "; ".join(f"{o.title}: {distance(o)} at T = {o.n_steps}" for o in done if not o.reached)
+    return f"{text}. It falls short in: {short}."
+
+
+def distance(outcome: Outcome) -> str:
+    """Return how far the spiking network is from the ANN at the chosen T."""
+    return change(outcome.at(outcome.n_steps).difference[0], outcome.metric_unit)
