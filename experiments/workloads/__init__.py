@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -58,7 +57,7 @@ def build(name: str, context: Context) -> tuple[Task, ...]:
         raise SpecError(f"workload {name!r} needs {' and '.join(lacking)}: pip install 'spikeport[workloads]'")
     module, function = entry.builder.split(":")
     builder: Callable[[Context], tuple[Task, ...]] = getattr(importlib.import_module(f".{module}", __name__), function)
-    return typing.cast(tuple[Task, ...], builder(context))
+    return builder(context)
 
 
 __all__ = ["WORKLOADS", "Context", "Entry", "Task", "build"]

@@ -40,6 +40,6 @@ def limited(mlp: MLP, network: SpikingNetwork, levels: int = 0) -> MLP:
         weight, bias = weight / theta[i][:, None], bias / theta[i]
         if recurrent is not None:
             recurrent = recurrent * theta[i] / theta[i][:, None]
-        kind = {"activation": "qcfs", "ceiling": 1.0, "levels": levels} if levels else {"activation": "relu", "ceiling": 1.0}
-        layers.append(replace(layer, weight=weight, bias=bias, recurrent=recurrent, **kind))
+        capped = replace(layer, weight=weight, bias=bias, recurrent=recurrent, activation="relu", ceiling=1.0)
+        layers.append(replace(capped, activation="qcfs", levels=levels) if levels else capped)
     return replace(mlp, layers=tuple(layers))

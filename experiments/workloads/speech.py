@@ -85,8 +85,8 @@ def _recurrent(context: Context, data: Dataset) -> Task:
         method={"name": "percentile_norm", "percentile": 99.9},
         steps=(16, 32, 64, 128, 256, 512),
         notes=(
-            "Thresholds by ltb clip this network's states and stop at 79 % with 128 steps; wide thresholds (99.9th percentile) clip nothing "
-            "but need many steps: an error in one frame is carried into the next.",
+            "Thresholds at the 99.9th percentile: those of ltb clip this network's states, which more steps do not mend. Wide thresholds "
+            "need many steps, since an error in one frame is carried into the next.",
         ),
     )
 
@@ -111,7 +111,7 @@ def _speakers(context: Context, data: Dataset) -> Task:
         mlp = context.network(f"speech-without-{name}", lambda split=split: _fit(context, split))  # type: ignore[misc]
         folds.append(supervised(mlp, split, right))
         base.append(right(split.y_test, nearest_mean(split.x_train, split.y_train, split.x_test)))
-        heard.append(split.groups_test)
+        heard.append(speakers[out])
         last = split
     return Task(
         name="speech/speakers",

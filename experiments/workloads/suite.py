@@ -108,7 +108,7 @@ class _Runner:
 
     def outcome(self, start: float, said: list[str]) -> Outcome:
         task, metric = self.task, self.task.metric
-        by_t = {n: self.facts(lambda p, n=n: self.spiking(p.network, n)) for n in task.steps}
+        by_t = {n: self.at(n) for n in task.steps}
         steps = tuple(self.step(n, facts) for n, facts in by_t.items())
         chosen, reached = choose(steps)
         spiking = by_t[chosen]
@@ -166,6 +166,9 @@ class _Runner:
         if self.context.progress is not None:
             self.context.progress(Progress(self.task.title, min(self.done, self.total), self.total))
         return made
+
+    def at(self, n_steps: int) -> Array:
+        return self.facts(lambda p: self.spiking(p.network, n_steps))
 
     def spiking(self, network: SpikingNetwork | Deployment, n_steps: int) -> Respond:
         return lambda x: simulate(network, x, n_steps, engine=self.task.engine).outputs
