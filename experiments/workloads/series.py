@@ -117,7 +117,9 @@ def _sunspots(context: Context) -> Task:
     data = load_dataset("sunspots", context.data_dir, options=SeriesOptions(n_seq=MONTHS), progress=context.progress)
 
     def fit() -> MLP:
-        options = TrainOptions(epochs=80, patience=20, batch_size=32, learning_rate=1e-3, clip_norm=1.0, recurrent_scale=0.9)
+        options = TrainOptions(
+            epochs=120, patience=30, batch_size=32, learning_rate=3e-3, clip_norm=1.0, recurrent_scale=0.5
+        )
         return train((1, 24, 1), data.x_train, data.y_train, options, progress=context.progress)
 
     mlp = context.network("series-sunspots", fit)
