@@ -18,6 +18,7 @@ from neuro.network import SpikingNetwork
 
 from . import check
 from .from_keras import from_keras
+from .from_nir import from_nir
 from .from_npz import from_npz
 from .from_onnx import from_onnx
 from .from_sklearn import from_sklearn
@@ -72,6 +73,9 @@ IMPORTERS: dict[str, Importer] = {
         ("torch.nn.modules.module.Module", "torch.export.exported_program.ExportedProgram"),
         "torch",
         "PyTorch modules, exported programs, state_dict files",
+    ),
+    "nir": Importer(
+        "nir", from_nir, (".nir",), ("nir.ir.graph.NIRGraph",), "nir", "NIR graphs; a spiking network already, see load_network"
     ),
 }
 

@@ -173,7 +173,7 @@ class _State:
     def apply(self, node: g.Node, inputs: Sequence[Affine]) -> Affine:
         """Return the value of a node; a ReLU makes a layer."""
         op, value = node.op, inputs[0]
-        result = self._activate(value, op, node) if isinstance(op, g.Relu) else _affine(op, node, inputs, self.budget)
+        result = self._activate(value, op, node) if isinstance(op, g.Relu) else affine(op, node, inputs, self.budget)
         if result.size > MAX_VALUES:
             raise ValueError(f"gives {result.size:,} values, at most {MAX_VALUES:,} are taken")
         self.budget.take(result.size)
@@ -231,7 +231,8 @@ def _only(value: Affine) -> int | None:
     return None
 
 
-def _affine(op: Any, node: g.Node, inputs: Sequence[Affine], budget: Budget) -> Affine:
+def affine(op: Any, node: g.Node, inputs: Sequence[Affine], budget: Budget) -> Affine:
+    """Return what an affine operation gives; raise ValueError where it does not fit its inputs."""
     value = inputs[0]
     match op:
         case g.Identity() | g.Softmax():

@@ -27,6 +27,11 @@ class LoadOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     activation : what follows every layer but the last of a file that names no activations (a torch state_dict).
     classes : names of the outputs.
     task : ``"classification"`` or ``"regression"``; None for what the source says, classification if it says nothing.
+    nir_dt : length of one step of a NIR graph, in the unit of its time constants (snnTorch and SpikingJelly: 1e-4, Norse:
+        1e-3, sinabs: 1); None where the graph has no time constants, or says it itself.
+    nir_leak : how NIR's differential equations become steps: ``"euler"`` (snnTorch, SpikingJelly, Norse) or ``"exact"`` (sinabs).
+    nir_reset : ``"file"`` (NIR's own: v is set to v_reset) or ``"subtract"`` (v_threshold is subtracted), for files of
+        simulators that lose that (snnTorch, sinabs).
     verify : compare the loaded network with its source on samples, where the source can be run.
     check : path of an ``.npz`` file with inputs ``check_x`` and the outputs ``check_y`` (before any softmax) that the
         source gave for them; the loaded network must give the same, whatever can be run here.
@@ -42,6 +47,9 @@ class LoadOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     activation: Literal["", "relu"] = ""
     classes: tuple[str, ...] = ()
     task: Literal["classification", "regression"] | None = None
+    nir_dt: float | None = None
+    nir_leak: Literal["euler", "exact"] = "euler"
+    nir_reset: Literal["file", "subtract"] = "file"
     verify: bool = True
     check: str = ""
     max_bytes: int = 4096 * MEGABYTE
@@ -55,6 +63,8 @@ class LoadOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             causes.append("scale: every value must be positive and finite")
         if any(not math.isfinite(m) for m in self.mean):
             causes.append("mean: every value must be finite")
+        if self.nir_dt is not None and not 0 < self.nir_dt < math.inf:
+            causes.append(f"nir_dt {self.nir_dt}: expected a positive number")
         if self.max_bytes < 1 or self.max_synapses < 1:
             causes.append("max_bytes and max_synapses must be 1 or more")
         if causes:
