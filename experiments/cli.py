@@ -220,7 +220,7 @@ def convert(
 @command("spikeport deploy snn.npz --chip loihi1 --out deployment.npz", NOTHING)
 def deploy(
     terminal: Terminal,
-    network: Annotated[Path, typer.Argument(metavar="NETWORK", help="A spiking network made by 'spikeport convert'.")],
+    network: Annotated[Path, typer.Argument(metavar="NETWORK", help="A spiking network made by 'spikeport convert', or a .nir file.")],
     out: Out,
     chip: Annotated[str, typer.Option(metavar="NAME", help="A name of 'spikeport list chips', or a .toml file.")] = "loihi1",
     settings: Set = NONE,
@@ -234,7 +234,7 @@ def deploy(
 @command("spikeport run snn.npz --data digits --n-steps 8 --chip loihi1 --out recording.npz", NOTHING)
 def run(
     terminal: Terminal,
-    network: Annotated[Path, typer.Argument(metavar="NETWORK", help="A spiking network or a deployment.")],
+    network: Annotated[Path, typer.Argument(metavar="NETWORK", help="A spiking network, a deployment, or a .nir file.")],
     data: Annotated[str, typer.Option(metavar="DATASET", help="Data set whose test samples run.")],
     out: Out,
     n_steps: Annotated[int, typer.Option(metavar="T", help="Steps of the window.")] = 8,
@@ -251,6 +251,29 @@ def run(
     with bars(terminal) as progress:
         made = single.run(network, data, n_steps, engine, chip, limit, seed, settings, data_dir, progress)
     _finish(terminal, made, out)
+
+
+@command("spikeport export snn.npz --out snn.nir", NOTHING)
+def export(
+    terminal: Terminal,
+    network: Annotated[Path, typer.Argument(metavar="NETWORK", help="A spiking network, a deployment, or a .nir file.")],
+    out: Out,
+    form: Annotated[str, typer.Option("--format", help="A name of 'spikeport list exporters'; by the suffix of --out if left out.")] = "",
+    n_steps: Annotated[int | None, typer.Option(min=1, help="T, steps of a window, where the format states it.")] = None,
+    lossy: Annotated[bool, typer.Option("--lossy", help="Write even what changes the meaning of the network, and say what.")] = False,
+    settings: Set = NONE,
+) -> None:
+    """Write a spiking network for other simulators (NIR), for a chip (whole numbers), or as a Brian2 script."""
+    from . import single
+
+    made, name = single.export(network, out, form, lossy, n_steps, settings)
+    for text in made.lost:
+        terminal.say("  lost", text)
+    for text in made.notes:
+        terminal.say("  note", text)
+    for path in made.paths[1:]:
+        terminal.say("written", str(path))
+    terminal.wrote(made.paths[0], {"format": name, "files": [str(p) for p in made.paths], "lost": made.lost, "notes": made.notes})
 
 
 def _finish(terminal: Terminal, made: Made, out: Path) -> None:

@@ -22,6 +22,7 @@ from .config import Trial, parse
 from .units import count, percent, percent_range, seconds, si, si_range
 
 if TYPE_CHECKING:
+    from converters.exporters import Exported
     from converters.importers import LoadOptions
     from converters.mlp import MLP
     from neuro.deploy import Deployment
@@ -137,6 +138,7 @@ class Kind:
     command: str
 
 
+NIR = ".nir"  # the one foreign format that holds spiking networks
 KINDS = (
     Kind("spikeport.mlp", "a trained network", "train"),
     Kind("spikeport.network", "a spiking network", "convert"),
@@ -178,13 +180,25 @@ def read_model(path: Path, options: LoadOptions) -> MLP:
         raise type(error)(f"{path}: {error}") from error
 
 
-def load_runnable(path: Path) -> SpikingNetwork | Deployment:
-    """Return the spiking network or the deployment of a file."""
+def load_runnable(path: Path, options: LoadOptions) -> SpikingNetwork | Deployment:
+    """Return the spiking network or the deployment of a file of ours, or the spiking network of a NIR file."""
+    if path.suffix.lower() == NIR:
+        return load_spiking(path, options)
     if kind_of(path, ("spikeport.network", "spikeport.deployment")) == "spikeport.network":
         return SpikingNetwork.load(path)
     from neuro.deploy import Deployment
 
     return Deployment.load(path)
+
+
+def load_spiking(path: Path, options: LoadOptions) -> SpikingNetwork:
+    """Return the spiking network of a file of ours or of a NIR file."""
+    if path.suffix.lower() == NIR:
+        from converters.importers import load_network
+
+        return load_network(path, options=options)
+    kind_of(path, ("spikeport.network",))
+    return SpikingNetwork.load(path)
 
 
 # -- stages -----------------------------------------------------------------------------------------
@@ -286,8 +300,10 @@ def convert(
 
 def deploy(network: Path, chip: str, user: Sequence[str]) -> Made:
     """Put a spiking network on a chip."""
-    kind_of(network, ("spikeport.network",))
-    made = _deployed(SpikingNetwork.load(network), settings(user, deploy_chip=chip))
+    from converters.importers import LoadOptions
+
+    options, user = apart(user, "load", LoadOptions)
+    made = _deployed(load_spiking(network, options), settings(user, deploy_chip=chip))
     place = made.placement
     used = {name: highest for name, (_, highest) in place.utilisation().items()}
     chips = f" on {place.n_chips} chips" if place.n_chips > 1 else ""
@@ -304,17 +320,19 @@ def run(
     user: Sequence[str], data_dir: Path | None, progress: ProgressCallback,
 ) -> Made:  # fmt: skip
     """Run a data set's test samples through a spiking network or a deployment."""
+    from converters.importers import LoadOptions
     from neuro.encoding import with_encoder
     from neuro.engines import EngineOptions, simulate
     from neuro.readout import READOUTS, EarlyExit, Readout, with_spiking_output
 
     options, user = apart(user, "engine", EngineOptions)
+    reading, user = apart(user, "load", LoadOptions)
     own_encoding = not any(item.startswith("run.encoding") for item in user)
     trial = settings(
         user, seeds=[seed], data_name=dataset, data_limit=limit, run_n_steps=n_steps, run_engine=engine, deploy_chip=chip or None
     )
     assert trial.run is not None
-    loaded = load_runnable(network)
+    loaded = load_runnable(network, reading)
     if isinstance(loaded, SpikingNetwork):
         if READOUTS[trial.run.readout].spikes and not loaded.output.spiking:
             loaded = with_spiking_output(loaded)
@@ -345,6 +363,20 @@ def run(
         progress=progress,
     )
     return _ran(recording, loaded, data, trial)
+
+
+def export(network: Path, out: Path, form: str, lossy: bool, n_steps: int | None, user: Sequence[str]) -> tuple[Exported, str]:
+    """Write a spiking network or a deployment in another format; return what was written, and the format."""
+    from converters.exporters import ExportOptions, exporter_of
+    from converters.importers import LoadOptions
+
+    given, user = apart(user, "export", ExportOptions)
+    reading, user = apart(user, "load", LoadOptions)
+    if user:
+        raise SpecError(f"--set {user[0]}: export takes settings of the tables 'export' and 'load' only")
+    options = msgspec.structs.replace(given, lossy=lossy or given.lossy, n_steps=given.n_steps if n_steps is None else n_steps)
+    exporter = exporter_of(out, form)
+    return exporter.write(load_runnable(network, reading), out, options), exporter.name
 
 
 def _ran(recording: Recording, ran: SpikingNetwork | Deployment, data: Dataset, trial: Trial) -> Made:

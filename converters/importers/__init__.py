@@ -75,7 +75,7 @@ IMPORTERS: dict[str, Importer] = {
         "PyTorch modules, exported programs, state_dict files",
     ),
     "nir": Importer(
-        "nir", from_nir, (".nir",), ("nir.ir.graph.NIRGraph",), "nir", "NIR graphs; a spiking network already, see load_network"
+        "nir", from_nir, (".nir",), ("nir.ir.graph.NIRGraph",), "nir", "NIR graphs: spiking networks already, to run or deploy"
     ),
 }
 
@@ -98,7 +98,8 @@ def load(source: Any, *, options: LoadOptions = LoadOptions(), samples: Any = No
     loaded = load_any(source, options=options, samples=samples)
     if isinstance(loaded, SpikingNetwork):
         raise UnsupportedModelError(
-            f"{_label(source)}: a spiking network already, there is nothing to convert; read it with converters.importers.load_network"
+            f"{_label(source)}: a spiking network already, there is nothing to convert; give it to 'spikeport run' or 'spikeport deploy', "
+            "or read it with converters.load_network"
         )
     return loaded
 

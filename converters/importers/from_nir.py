@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from neuro.errors import NetworkError, UnsupportedModelError, problems
+from neuro.errors import NetworkError, SpecError, UnsupportedModelError, problems
 from neuro.network import INPUT as PORT
 from neuro.network import Population, Projection, SpikingNetwork, Weight
 
@@ -46,6 +46,7 @@ def from_nir(source: Any, options: LoadOptions, samples: Any = None) -> SpikingN
     UnsupportedModelError : a file that cannot be read; every node that has no counterpart, with the reason.
     """
     where = str(source) if isinstance(source, str | os.PathLike) else "the NIR graph"
+    _check_options(where, options)
     graph = read_graph(source, where, options)
     builder = _Builder(where, graph, options)
     with guarded(where, "NIR graph"):
@@ -54,7 +55,24 @@ def from_nir(source: Any, options: LoadOptions, samples: Any = None) -> SpikingN
         causes = builder.causes or ["nothing leads from the input to the output"]
         count = f"{len(causes)} thing{'s' * (len(causes) > 1)}"
         raise UnsupportedModelError(problems(f"{where} has {count} that cannot be taken:", causes[:100], "Nothing was loaded."))
-    return network
+    return _named(network, options)
+
+
+# Settings of trained networks: a graph says for itself what they say, or has no place for it.
+OF_TRAINED = ("input_shape", "layout", "mean", "scale", "orientation", "activation", "check")
+
+
+def _check_options(where: str, options: LoadOptions) -> None:
+    plain = LoadOptions()
+    unused = [f"{name}={getattr(options, name)!r}" for name in OF_TRAINED if getattr(options, name) != getattr(plain, name)]
+    if unused:
+        raise SpecError(problems(f"{where}: a spiking network has no use for these options of load:", unused))
+
+
+def _named(network: SpikingNetwork, options: LoadOptions) -> SpikingNetwork:
+    if options.classes and len(options.classes) != network.output.size:
+        raise SpecError(f"{len(options.classes)} class names for {network.output.size} outputs")
+    return replace(network, classes=options.classes or network.classes, task=options.task or network.task)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,13 @@ from neuro.network import Weight
 from .options import LoadOptions
 
 # Settings that say something about one kind of file only, their defaults, and the kind.
-OF_ONE_KIND = {"orientation": ("auto", "plain .npz arrays"), "activation": ("", "a state_dict")}
+OF_ONE_KIND: dict[str, tuple[str | None, str]] = {
+    "orientation": ("auto", "plain .npz arrays"),
+    "activation": ("", "a state_dict"),
+    "nir_dt": (None, "a NIR graph"),
+    "nir_leak": ("euler", "a NIR graph"),
+    "nir_reset": ("file", "a NIR graph"),
+}
 
 
 def finish(mlp: MLP, options: LoadOptions, layout: Literal["NCHW", "NHWC"] = "NCHW", takes: str = "") -> MLP:
