@@ -8,8 +8,8 @@ becomes three nodes, with u = v - v_init:
     name_reset   Scale        minus theta (f theta with a leak), back to ``name``: taken off before the next sum
 
 The shift by v_init makes the start exact, and half a grid step turns v >= theta into a strict comparison, exactly, because
-potentials are multiples of the grid. Reset to zero becomes one IF or LIF node with v_reset = -v_init. Weights hold what one
-spike delivers. Edges take no time, so every layer sees the same T steps, which is what windows mean here.
+potentials are multiples of the grid. Reset to zero becomes one IF or LIF node, which starts at v_reset = 0. Weights hold what
+one spike delivers. Edges take no time, so every layer sees the same T steps, which is what windows mean here.
 
 Metadata of every node state reset, comparison, v_init, grid and whatever else NIR cannot say (``importers/nir_metadata``), so
 that reading the file with this project gives the same network.
@@ -118,6 +118,8 @@ def _population_losses(p: Population, options: ExportOptions, reach: float | Non
         shown = " and ".join(f"{b:g}" for b in bounds)
         why = "give n_steps to have it checked whether they can be reached" if reach is None else f"|v| may reach {reach * unit:g}"
         lost.append(f"the potential is bounded ({p.overflow}) at {shown}; NIR has no bounds ({why})")
+    if p.reset == "zero" and np.any(np.asarray(p.v_init) != 0):
+        lost.append("starts at v_init; a neuron of NIR that is reset to a value starts at that value")
     if options.nir_form == "if" and p.reset == "subtract":
         lost.append("reset by subtraction; nir.IF sets v to v_reset where its metadata are ignored")
         if p.comparison == ">=":
@@ -214,7 +216,8 @@ class _Writer:
         fires = theta - v_init - nir_metadata.half_grid(p)
         one = nir.IF if factor == 1.0 else nir.LIF
         if p.reset == "zero":
-            node = one(**leaky, v_threshold=self._full(fires, n), v_reset=self._full(-v_init, n), metadata=metadata)
+            fires = theta - nir_metadata.half_grid(p)
+            node = one(**leaky, v_threshold=self._full(fires, n), v_reset=self._full(0.0, n), metadata=metadata)
             self.takes[p.name] = self.gives[p.name] = self._put(p.name, node)
         elif self.options.nir_form == "if":
             node = one(**leaky, v_threshold=self._full(theta, n), v_reset=self._full(0.0, n), metadata=metadata)
@@ -230,7 +233,7 @@ class _Writer:
     def _incoming(self, p: Population) -> None:
         bias = np.zeros(p.size) if p.bias is None else np.asarray(p.bias, dtype=np.float64)
         bias = bias.mean(axis=0) if bias.ndim == 2 else bias
-        shifted = self.options.nir_form == "structure" or p.reset != "subtract"
+        shifted = p.reset is None or (p.reset == "subtract" and self.options.nir_form == "structure")
         if p.leak is not None and p.leak.kind == "exact" and shifted:
             bias = bias - (1.0 - p.leak.factor) * per_neuron(p.v_init, p.size)
         for j in sorted(self.network.incoming(p.name), key=lambda j: j.delay == "window"):

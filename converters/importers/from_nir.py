@@ -370,7 +370,8 @@ class _Builder:
             moved = [replace(j, pre=encoder.name, delay=start[j.post]) if j.pre == PORT else j for j in projections]
             populations = [encoder, *populations]
             projections = [Projection(PORT, encoder.name, sp.eye_array(n_in, format="csr"), delay=0), *moved]
-        about: Mapping[str, Any] = {"info": {"made_by": "converters.importers.from_nir"}}
+        low, high = self.options.nir_input
+        about: Mapping[str, Any] = {"input_low": low, "input_high": high, "info": {"made_by": "converters.importers.from_nir"}}
         if self.ours:
             about = nir_metadata.about(self.where, self.graph.metadata)
         try:

@@ -150,7 +150,9 @@ def to_population(read: Population, said: Mapping[str, Any], form: str) -> Popul
 def _agree(read: Population, stated: Population, form: str) -> None:
     """Hold the distance from start to firing of the node against that of its metadata."""
     theta = np.asarray(stated.v_threshold)
-    if form == "if" and stated.reset == "subtract":
+    if stated.reset == "zero":
+        found, expected = np.asarray(read.v_threshold), theta - half_grid(stated)
+    elif form == "if":
         found, expected = np.asarray(read.v_threshold), theta
     else:
         found = np.asarray(read.v_threshold) - read.v_init

@@ -6,15 +6,16 @@ a = dt / tau, the potential becomes f v + k + g I, where
 ``euler``   f = 1 - a,        g = a R,         k = a v_leak         (snnTorch, SpikingJelly, Norse)
 ``exact``   f = exp(-a),      g = (1 - f) R,   k = (1 - f) v_leak   (sinabs)
 
-and an IF or I node has f = 1, g = R dt, k = 0. NIR states neither dt, nor the discretisation, nor the potential at the
-start (zero in all four simulators).
+and an IF or I node has f = 1, g = R dt, k = 0; R = 1 in all its neurons stands for g = 1 (Norse, sinabs and snnTorch mean one
+unit a step, SpikingJelly writes 1 / dt). NIR states neither dt, nor the discretisation, nor the potential at the start; that is
+v_reset where there is one (SpikingJelly, Norse), zero otherwise.
 
 A population of ours fires where u >= theta (or >) and is reset to 0 or by theta. With u = v - c:
 
-reset to v_reset       c = v_reset,              theta = v_threshold - v_reset
-reset by an amount A   c = v_threshold - A,      theta = A
+reset to v_reset       c = v_reset,              theta = v_threshold - v_reset,   u starts at 0
+reset by an amount A   c = v_threshold - A,      theta = A,                       u starts at -c
 
-so u starts at -c, and the bias is k - (1 - f) c.
+and the bias is k - (1 - f) c.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ def _membrane(node: NirNode, options: LoadOptions, dt: float | None) -> Rule:
     if node.kind in ("IF", "I"):
         if dt is None and not (resistance == 1).all():
             raise ValueError(f"r is {_shown(resistance)} and the file does not say how long a step is; {_SAY_DT}")
-        gain = resistance * (1.0 if dt is None else dt)
+        # r = 1 is how Norse, sinabs and snnTorch say "one unit a step", whatever a step lasts.
+        gain = resistance * (1.0 if dt is None or (resistance == 1).all() else dt)
         return Rule(1.0, np.where(np.abs(gain - 1) < CLOSE, 1.0, gain), np.zeros(()))
     tau, leak = node.array("tau" if node.kind in ("LIF", "LI") else "tau_mem"), node.array("v_leak")
     if dt is None:
@@ -136,7 +138,7 @@ def population_of(name: str, size: int, rule: Rule) -> tuple[Population, Array]:
             name,
             size,
             v_threshold=_compact(theta),
-            v_init=_compact(-shift),
+            v_init=_compact(-shift) if rule.amount is not None else 0.0,
             reset="subtract" if rule.amount is not None else "zero",
             comparison=">",
             bias=constant - (1.0 - rule.factor) * shift,

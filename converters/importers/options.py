@@ -32,6 +32,7 @@ class LoadOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     nir_leak : how NIR's differential equations become steps: ``"euler"`` (snnTorch, SpikingJelly, Norse) or ``"exact"`` (sinabs).
     nir_reset : ``"file"`` (NIR's own: v is set to v_reset) or ``"subtract"`` (v_threshold is subtracted), for files of
         simulators that lose that (snnTorch, sinabs).
+    nir_input : lowest and highest input, which NIR does not state; deploying and spike coding scale by it.
     verify : compare the loaded network with its source on samples, where the source can be run.
     check : path of an ``.npz`` file with inputs ``check_x`` and the outputs ``check_y`` (before any softmax) that the
         source gave for them; the loaded network must give the same, whatever can be run here.
@@ -50,6 +51,7 @@ class LoadOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     nir_dt: float | None = None
     nir_leak: Literal["euler", "exact"] = "euler"
     nir_reset: Literal["file", "subtract"] = "file"
+    nir_input: tuple[float, float] = (0.0, 1.0)
     verify: bool = True
     check: str = ""
     max_bytes: int = 4096 * MEGABYTE
@@ -65,6 +67,8 @@ class LoadOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             causes.append("mean: every value must be finite")
         if self.nir_dt is not None and not 0 < self.nir_dt < math.inf:
             causes.append(f"nir_dt {self.nir_dt}: expected a positive number")
+        if not -math.inf < self.nir_input[0] < self.nir_input[1] < math.inf:
+            causes.append(f"nir_input {self.nir_input}: expected the lowest and the highest input")
         if self.max_bytes < 1 or self.max_synapses < 1:
             causes.append("max_bytes and max_synapses must be 1 or more")
         if causes:

@@ -17,12 +17,13 @@ from neuro.network import Weight
 from .options import LoadOptions
 
 # Settings that say something about one kind of file only, their defaults, and the kind.
-OF_ONE_KIND: dict[str, tuple[str | None, str]] = {
+OF_ONE_KIND: dict[str, tuple[object, str]] = {
     "orientation": ("auto", "plain .npz arrays"),
     "activation": ("", "a state_dict"),
     "nir_dt": (None, "a NIR graph"),
     "nir_leak": ("euler", "a NIR graph"),
     "nir_reset": ("file", "a NIR graph"),
+    "nir_input": ((0.0, 1.0), "a NIR graph"),
 }
 
 
