@@ -145,7 +145,7 @@ def write(folder: Path) -> None:
 
     for name, (_, make, _) in MADE.items():
         graph, x, spikes = make()
-        nir.write(folder / f"{name}.nir", graph)
+        nir.write(folder / f"{name}.nir", graph, compression=None)  # gzip refuses the scalars of Norse
         np.savez_compressed(folder / f"{name}.npz", x=x, spikes=spikes.astype(bool))
         print(name, x.shape, spikes.shape, f"{spikes.mean():.3f} spikes a step", {k: n.__class__.__name__ for k, n in graph.nodes.items()})
 
