@@ -210,8 +210,10 @@ class _Builder:
         if not sources:
             raise ValueError("nothing arrives; connect it or delete it")
         found = [self.values[a] for a in sources if a in self.values]
-        if len(found) < len(sources):
-            return None  # what came before could not be read, and was said there
+        if len(found) < len(sources):  # what came before could not be read, and was said there; what is wrong here is said too
+            if node.kind in NEURONS:
+                rule_of(node, self.options, self.dt)
+            return None
         arriving = self._sum(found)
         if node.kind in COPIES:
             return arriving
