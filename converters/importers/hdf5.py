@@ -7,8 +7,8 @@ plug-ins), references, and more objects, levels or bytes than trained weights ne
 from __future__ import annotations
 
 import io
-import mmap
 import math
+import mmap
 from pathlib import Path
 from typing import Any
 
