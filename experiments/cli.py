@@ -432,7 +432,7 @@ def results(
     terminal.say(f"{len(rows):,} trials" if rows else "no trial of this kind")
 
 
-FORMATS = ("html", "md", "svg-figures", "png-figures", "pdf-figures")
+FORMATS = ("html", "md", "svg-figures", "png-figures", "pdf-figures", "index")
 
 
 @command("spikeport report results --out report.html", NOTHING)
@@ -442,17 +442,20 @@ def report(
     out: Annotated[Path, typer.Option(metavar="FILE", help="File to write; for figures, the folder.")],
     form: Annotated[str, typer.Option("--format", metavar="NAME", help=f"{', '.join(FORMATS)}.")] = "html",
 ) -> None:
-    """Write the page of a comparison again, or its text and figures for a paper."""
+    """Write the page of a comparison again, its text and figures for a paper, or an index of all below a folder."""
     from neuro.archive import write_atomically
     from neuro.errors import SpecError, nearest
 
     from . import single
     from .comparison import Comparison
-    from .report import figures, report_markdown
+    from .report import figures, index_of, report_markdown
     from .report import report as write
 
     if form not in FORMATS:
         raise SpecError(f"--format {form!r} is not known{nearest(form, FORMATS)}")
+    if form == "index":
+        listed = index_of(folder, out)
+        return terminal.wrote(out, {"format": form, "comparisons": [str(found) for found in listed]})
     path = folder / "comparison.npz" if folder.is_dir() else folder
     single.kind_of(path, ("spikeport.comparison",))
     comparison = Comparison.load(path)

@@ -17,7 +17,7 @@ import vl_convert
 from markupsafe import Markup
 
 from neuro.archive import write_atomically
-from neuro.errors import SpecError, nearest
+from neuro.errors import SpecError, StoreError, nearest
 
 from . import charts, images, tables, units
 from .comparison import Comparison, DataCard, Disagreements, Figure, Finding, Row
@@ -154,6 +154,29 @@ def index(pages: Sequence[tuple[str, Comparison]], path: str | os.PathLike[str])
     """
     content = {"pages": pages, "style": Markup(_text("style.css"))}
     return write_atomically(path, _environment().get_template("index.html.j2").render(content).encode())
+
+
+def index_of(folder: str | os.PathLike[str], path: str | os.PathLike[str]) -> list[Path]:
+    """Write the index of every comparison below a folder, with pages for those that have none, and return what it lists.
+
+    Newest first; a comparison is a ``comparison.npz``, its page the ``report.html`` beside it.
+
+    Raises
+    ------
+    StoreError : there is no comparison, one is damaged, or a page cannot be written.
+    """
+    found = sorted(Path(folder).rglob("comparison.npz"))
+    if not found:
+        raise StoreError(f"{folder}: there is no comparison.npz in or below this folder; run 'spikeport compare' first")
+    listed = []
+    for file in found:
+        comparison = Comparison.load(file)
+        beside = file.with_name("report.html")
+        if not beside.exists():
+            report(comparison, beside)
+        listed.append((Path(os.path.relpath(beside, Path(path).resolve().parent)).as_posix(), comparison))
+    index(sorted(listed, key=lambda item: item[1].created, reverse=True), path)
+    return found
 
 
 def html_fragment(comparison: Comparison) -> str:
@@ -434,4 +457,4 @@ def _markdown_cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-__all__ = ["figures", "html_fragment", "index", "page", "report", "report_markdown"]
+__all__ = ["figures", "html_fragment", "index", "index_of", "page", "report", "report_markdown"]

@@ -11,7 +11,7 @@ import numpy as np
 from . import targets as beside
 from . import units
 from .comparison import Comparison, Figure, Range, Row, SeedSummary
-from .designs import selected
+from .designs import selected, short
 from .panels.cost import ordered
 from .panels.panel import GROUP_NAMES, Focus, arrow, known, quantity
 
@@ -297,7 +297,7 @@ def _energy(comparison: Comparison, line: _Line) -> tuple[Range | None, str]:
     if line.group != "ann":
         return line.energy, ""
     designs = selected(comparison, line.row, 1)
-    return (designs[0].energy, designs[0].label) if designs else (None, "")
+    return (designs[0].energy, short(designs[0])) if designs else (None, "")
 
 
 def _quantities(
@@ -329,7 +329,9 @@ def _quantities(
             sources = "; ".join(f"{f.name} {figure_value(f)} ({f.trust})" for f in used)
             cell = replace(cell, link=trusts, href=f"#{anchor(used[0])}", title=f"Rests on {sources}")
         elif note:
-            cell = replace(cell, title=f"{note}; low to high {spread}" if spread else note)
+            design = selected(comparison, line.row, 1)[0]
+            told = f"{design.label}, batch {design.batch}; sources under Method"
+            cell = replace(cell, title=f"{told}; low to high {spread}" if spread else told)
         cells.append(cell)
     return prefixed, cells
 

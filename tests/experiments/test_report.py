@@ -14,8 +14,8 @@ from experiments import report as reports
 from experiments.comparison import Comparison, Range
 from experiments.glance import glance
 from experiments.panels import focus, panels
-from experiments.report import figures, html_fragment, index, page, report, report_markdown
-from neuro.errors import SpecError
+from experiments.report import figures, html_fragment, index, index_of, page, report, report_markdown
+from neuro.errors import SpecError, StoreError
 
 
 class Reader(HTMLParser):
@@ -139,8 +139,23 @@ def test_figures_are_written_as_asked(small: Comparison, tmp_path: Path) -> None
 def test_the_index_lists_every_comparison(small: Comparison, tmp_path: Path) -> None:
     made = index([("a/report.html", small), ("b/report.html", comparisons.regression())], tmp_path / "index.html").read_text()
     assert 'href="a/report.html"' in made and 'href="b/report.html"' in made
-    assert "n = 450" in made or "450" in made
+    assert small.verdict.split(" (")[0].replace("T = 8", "T\u00a0=\u00a08")[:20] in made
     assert "There is no comparison yet" in index([], tmp_path / "none.html").read_text()
+
+
+def test_the_index_of_a_folder_links_to_pages_beside_their_comparisons(small: Comparison, tmp_path: Path) -> None:
+    for name, made in (("old", replace(small, created="2026-01-01T00:00:00Z")), ("deep/new", replace(small, title="newest"))):
+        (tmp_path / name).mkdir(parents=True)
+        made.save(tmp_path / name / "comparison.npz")
+    (tmp_path / "old" / "report.html").write_text("kept")
+    out = tmp_path / "pages" / "index.html"
+    out.parent.mkdir()
+    assert [path.parent.name for path in index_of(tmp_path, out)] == ["new", "old"]
+    made = out.read_text()
+    assert made.index('href="../deep/new/report.html"') < made.index('href="../old/report.html"')
+    assert (tmp_path / "old" / "report.html").read_text() == "kept" and "newest" in (tmp_path / "deep" / "new" / "report.html").read_text()
+    with pytest.raises(StoreError, match="no comparison.npz"):
+        index_of(out.parent, out)
 
 
 def test_notebooks_show_verdict_and_table(small: Comparison) -> None:
