@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -262,3 +263,47 @@ def test_lenet_computes_what_plain_loops_compute() -> None:
     mlp = converters.load(models.onnx_lenet(LENET_ARRAYS))
     for ours, theirs in zip(mlp.activations(x.reshape(9, -1)), models.expected_lenet(LENET_ARRAYS, x), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-6)
+
+
+# -- files without their frameworks -----------------------------------------------------------------
+
+GOLDEN = Path(__file__).parent / "golden"  # written by Keras 3.15 from the arrays of import_models
+
+
+def without(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
+    """Make importing the packages fail, as where they are not installed."""
+    for package in packages:
+        for name in [n for n in sys.modules if n == package or n.startswith(f"{package}.")]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.setitem(sys.modules, package, None)
+
+
+def test_keras_files_without_keras(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("h5py")
+    without(monkeypatch, "keras", "tensorflow")
+    small = models.mlp_arrays(sizes=(6, 5, 3))
+    found = converters.load(GOLDEN / "mlp.keras")
+    assert_same(found, models.expected_mlp(small))
+    assert found.info["verification"]["judge"].startswith("nothing: Keras cannot be imported")
+    lenet = converters.load(GOLDEN / "lenet.keras", options=LoadOptions(layout="NCHW"))
+    x = np.random.default_rng(3).standard_normal((9, *models.LENET_SHAPE))
+    for ours, theirs in zip(
+        channels_first(lenet).activations(x.reshape(9, -1)), models.expected_lenet(models.lenet_arrays(), x), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-6)
+
+
+def test_pt2_files_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, options = _pt2(tmp_path)
+    without(monkeypatch, "torch")
+    found = converters.load(source, options=options)
+    assert_same(found, models.expected_mlp(MLP_ARRAYS))
+    assert found.info["verification"]["judge"] == "nothing: torch is not installed"
+
+
+def test_skops_files_without_scikit_learn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, options = _skops(tmp_path)
+    without(monkeypatch, "sklearn", "skops")
+    found = converters.load(source, options=options)
+    assert_same(found, models.expected_mlp(MLP_ARRAYS))
+    assert found.info["verification"]["judge"] == "nothing: scikit-learn is not installed"
