@@ -50,7 +50,8 @@ def against_source(mlp: MLP, run: Runner, tensors: Sequence[str], judge: str, sh
         raise VerificationError(
             f"{judge} gives no tensor {tensors[-1]!r}, so the output cannot be compared; load with verify=False to go without"
         )
-    values = mlp.activations(x.astype(mlp.layers[0].weight.dtype))
+    with np.errstate(over="ignore", invalid="ignore"):  # said below, where it happens
+        values = mlp.activations(x.astype(mlp.layers[0].weight.dtype))
     differences = {}
     for index, (name, value) in enumerate(zip(tensors, values, strict=True)):
         if name and name in source:
@@ -97,16 +98,25 @@ def random_inputs(n_in: int, n_samples: int = N_SAMPLES) -> np.ndarray:
 
 
 def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Return max|a - b| / max|b|, infinity where the shapes differ or a value is not finite."""
+    """Return max|a - b| / max|b|; infinity where the shapes differ, NaN where b is not finite."""
     theirs = theirs.reshape(len(theirs), -1)
-    if ours.shape != theirs.shape or not np.isfinite(theirs).all():
+    if ours.shape != theirs.shape:
         return float("inf")
+    if not np.isfinite(theirs).all():
+        return float("nan")
     scale = float(np.abs(theirs).max(initial=0.0))
-    return float(np.abs(ours - theirs).max(initial=0.0)) / (scale or 1.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.abs(ours - theirs).max(initial=0.0)) / (scale or 1.0)
+
+
+def _said(found: float) -> str:
+    if np.isnan(found):
+        return "the source gives values that are not finite; its weights are too large for its data type"
+    return "has another shape" if np.isinf(found) else f"differs by {found:.2g} of its largest value"
 
 
 def _judged(mlp: MLP, differences: dict[str, float], judge: str, n_samples: int) -> MLP:
-    causes = [f"layer {name}: differs by {d:.2g} of its largest value" for name, d in differences.items() if not d <= TOLERANCE]
+    causes = [f"layer {name}: {_said(d)}" for name, d in differences.items() if not d <= TOLERANCE]
     if causes:
         raise VerificationError(
             problems(

@@ -366,3 +366,10 @@ def test_preprocessing_per_channel_and_per_value() -> None:
         np.testing.assert_allclose(mlp.forward(x.reshape(5, -1)), scaled, rtol=0, atol=1e-5)
     last = converters.load(model, options=LoadOptions(mean=(0.5, 0.25), scale=(0.2, 0.4), layout="NHWC"))
     np.testing.assert_allclose(last.forward(x.transpose(0, 2, 3, 1).reshape(5, -1)), scaled, rtol=0, atol=1e-5)
+
+
+def test_a_source_that_overflows_is_told_so() -> None:
+    nodes = [node("MatMul", ["x", "w"], ["h"]), node("Relu", ["h"], ["r"]), node("MatMul", ["r", "w"], ["y"])]
+    model = models.onnx_model(nodes, {"w": np.full((4, 4), 1e30, np.float32)}, (4,))
+    with pytest.raises(VerificationError, match="not finite; its weights are too large"):
+        converters.load(model)
