@@ -375,26 +375,45 @@ def _convert_table(table: str, values: dict[str, Any], causes: list[str]) -> lis
     """Return the grid of ``[convert]``: settings of a method stand flat, or in a table of its name; of a chain in
     the latter."""
     flat, per_item = _split(values, ConvertSettings)
-    method = values.pop("method", "ltb")
-    if isinstance(method, list):
-        method = ["+".join(map(str, m)) if isinstance(m, list) else m for m in method]
-    names = _alternatives("convert.method", method, str, causes)
+    chains = _chains(values.pop("method", "ltb"), causes)
     base = _struct_table(table, values, causes, ConvertSettings, hidden=FILLED)
-    used = {step for name in names for step in name.split("+")}
+    used = {step for name, _ in chains for step in name.split("+")}
     causes += [f"[convert.{key}]: no such method here{nearest(key, used)}" for key in per_item if key not in used]
     causes += [f"convert.method: {s!r} is not known{nearest(s, METHODS)}" for s in sorted(used) if s not in METHODS]
     found = []
-    for name in names:
+    for name, own in chains:
         steps = [step for step in name.split("+") if step in METHODS]
         if len(steps) > 1 and flat:
             causes.append(f"convert.{next(iter(flat))}: of which step of {name!r}? write it in [convert.{steps[0]}]")
             continue
-        given = {step: {**flat, **per_item.get(step, {})} for step in steps}
+        given = {step: {**flat, **per_item.get(step, {}), **own.get(step, {})} for step in steps}
         grids = [_option_grid(table, s, given[s], causes, METHODS[s].options, ConvertSettings) for s in steps]
         for combination in itertools.product(*grids):
             options = dict(zip(steps, combination, strict=True)) if len(steps) > 1 else combination[0] if steps else {}
             found += [msgspec.structs.replace(b, method=name, options=options) for b in base]
     return found
+
+
+def _chains(method: Any, causes: list[str]) -> list[tuple[str, dict[str, dict[str, Any]]]]:
+    """Return every alternative of ``convert.method`` as ("ltb+calibration", {step: its own settings}).
+
+    A step is a name or a table, ``{name = "calibration", rounds = 3}``; a chain is a list of steps in the list of alternatives.
+    """
+    found = []
+    for member in method if isinstance(method, list) and method else [method]:
+        names, own = [], {}
+        for step in member if isinstance(member, list) and member else [member]:
+            if isinstance(step, dict) and isinstance(step.get("name"), str):
+                names.append(step["name"])
+                own[step["name"]] = {key: value for key, value in step.items() if key != "name"}
+            elif isinstance(step, str):
+                names.append(step)
+            else:
+                causes.append(f"convert.method: {step!r}: expected a name, or a table with the key 'name'")
+        if names:
+            found.append(("+".join(names), own))
+    # The same chain with the same settings twice is one.
+    return list({repr(chain): chain for chain in found}.values())
 
 
 def _split(values: dict[str, Any], kind: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -505,6 +524,8 @@ def _toml_key(key: str) -> str:
 def _toml_value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_toml_value, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_toml_key(key)} = {_toml_value(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, float) and not isinstance(value, bool):
         return repr(value)  # JSON has no inf and nan, TOML has
     return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")

@@ -69,11 +69,13 @@ def calibration(draft: Draft, options: CalibrationOptions) -> Draft:
 
     Raises
     ------
-    ConversionError : with ``mode="advanced"``: layers held as sparse maps, recurrent layers and layers with skips, all named.
+    ConversionError : recurrent layers, where a change of the bias comes back at the next input of the sequence (measured: it
+        moves the first positions by more than it corrects the last); with ``mode="advanced"`` also layers held as sparse maps
+        and layers with skips; all named.
     """
     n_steps = draft.require_t("calibration")
-    if options.mode == "advanced":
-        refuse(draft, "calibration advanced", sparse=True, recurrent=True, skips=True)
+    advanced = options.mode == "advanced"
+    refuse(draft, "calibration advanced" if advanced else "calibration", sparse=advanced, recurrent=True, skips=advanced)
     draft = with_default_thresholds(draft)
     last = len(draft.neurons) - 1
     for i in range(last + 1 if options.readout else last):

@@ -247,7 +247,10 @@ REFUSED = {
     ("calibration advanced", "skips"): ("hidden2", "hidden3"),
     ("burst", "limited"): ("hidden1", "hidden2"),
     ("max_norm model", "recurrent"): ("hidden1", "hidden2"),
-    **{(name, "recurrent"): ("hidden1", "hidden2") for name in ("spike_norm", "rmp", "srp", "cos", "ftbc")},
+    **{
+        (name, "recurrent"): ("hidden1", "hidden2")
+        for name in ("spike_norm", "rmp", "srp", "cos", "ftbc", "calibration", "calibration potential")
+    },
     **{("qcfs", kind): ("hidden1", "hidden2") for kind in ("sparse", "recurrent", "limited", "skips")},
 }
 

@@ -60,6 +60,18 @@ def test_settings_of_methods_stand_flat_or_in_a_table_of_their_name():
     ]
 
 
+def test_a_step_of_a_chain_may_carry_its_own_settings():
+    text = "[convert]\nmethod=[['ltb',{name='calibration',rounds=3}],[{name='ltb',iterations=20},'calibration'],{name='ltb',iterations=9}]\n"
+    e = parse(text + "[deploy]\nchip=[]")
+    found = [c for t in e.trials if (c := t.convert)]
+    assert [c.method for c in found] == ["ltb+calibration", "ltb+calibration", "ltb"]
+    assert [c.options["calibration"]["rounds"] for c in found[:2]] == [3, 1]
+    assert [c.options["ltb"]["iterations"] for c in found[:2]] == [50, 20] and found[2].options["iterations"] == 9
+    assert [t.key for t in parse(e.text).trials] == [t.key for t in e.trials]
+    with pytest.raises(SpecError, match="a table with the key 'name'"):
+        parse("[convert]\nmethod=[['ltb',{rounds=3}]]")
+
+
 def test_a_chain_is_a_list_in_the_list_of_methods():
     text = "[convert]\nmethod=['ltb',['percentile_norm','threshold_shift']]\n[convert.percentile_norm]\npercentile=99\n"
     chain = [t for t in trials(text) if t.convert and "+" in t.convert.method][0]

@@ -1,0 +1,137 @@
+"""Beyond dense layers: a LeNet-like network held sparse, a recurrent one position by position, a regression."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from converters.convert import convert
+from converters.fold import average_pool, fold
+from converters.mlp import MLP, Dense
+from converters.train import TrainOptions, train
+from converters.verify import observe, verify
+from neuro.chip import load_chip
+from neuro.deploy import deploy
+from neuro.engines import simulate
+
+METHODS = [
+    "ltb",
+    "percentile_norm",
+    [{"name": "ltb", "iterations": 20}, {"name": "calibration", "rounds": 3}],
+    [{"name": "mmse", "per_neuron": True}, "ftbc"],
+]
+NAMES = ["ltb", "percentile_norm", "ltb+calibration", "mmse+ftbc"]
+
+
+def convolution(rng: np.random.Generator, shape: tuple[int, int, int], n_out: int, kernel: int) -> tuple[Dense, tuple[int, int, int]]:
+    """Return a random convolution without padding as a sparse map, and the shape of what it gives."""
+    c, h, w = shape
+    out = (n_out, h - kernel + 1, w - kernel + 1)
+    weights = rng.normal(0, np.sqrt(2 / (c * kernel**2)), (n_out, c, kernel, kernel))
+    matrix = sp.lil_array((int(np.prod(out)), c * h * w))
+    for row, (k, y, x) in enumerate(np.ndindex(*out)):
+        for ci, dy, dx in np.ndindex(c, kernel, kernel):
+            matrix[row, (ci * h + y + dy) * w + x + dx] = weights[k, ci, dy, dx]
+    channels = np.repeat(np.arange(n_out), out[1] * out[2])
+    return Dense(sp.csr_array(matrix), np.repeat(rng.normal(0, 0.1, n_out), out[1] * out[2]), channels=channels, kind="conv2d"), out
+
+
+def lenet(seed: int = 0) -> MLP:
+    """Conv 3x3, average pool 2, conv 3x3, average pool 2, dense, dense on 14 x 14 pixels."""
+    rng = np.random.default_rng(seed)
+    first, shape = convolution(rng, (1, 14, 14), 4, 3)
+    pool = average_pool(shape, 2)
+    second, shape = convolution(rng, (4, 6, 6), 6, 3)
+    pool2 = average_pool(shape, 2)
+    dense = Dense(rng.normal(0, np.sqrt(2 / 24), (16, 24)), rng.normal(0, 0.1, 16))
+    last = Dense(rng.normal(0, np.sqrt(2 / 16), (5, 16)), np.zeros(5), "identity")
+    return MLP(fold([first, pool, second, pool2, dense, last], 196))
+
+
+@pytest.mark.parametrize("method", METHODS, ids=NAMES)
+def test_a_lenet_converts_with_one_threshold_a_channel_and_stays_sparse(method: object) -> None:
+    mlp = lenet()
+    x = np.random.default_rng(1).random((150, 196)).astype(np.float32)
+    snn = convert(mlp, calibration=x, method=method, n_steps=64)
+    assert all(sp.issparse(snn.incoming(name)[0].weight) for name in ("hidden1", "hidden2"))
+    if method in ("ltb", METHODS[2]):
+        theta = np.asarray(snn["hidden1"].v_threshold)
+        channels = mlp.layers[0].channels
+        assert channels is not None and all(np.ptp(theta[channels == c]) == 0 for c in range(4)) and np.ptp(theta) > 0
+    found = verify(snn, mlp, x[:60], 64)
+    assert found.agreement > 0.85 and all(c.correlation > 0.95 for c in found.layers)  # type: ignore[operator]
+
+
+def test_a_lenet_runs_the_same_on_both_engines_and_on_a_chip() -> None:
+    mlp = lenet()
+    x = np.random.default_rng(1).random((60, 196)).astype(np.float32)
+    snn = convert(mlp, calibration=x, n_steps=16)
+    runs = [simulate(snn, x[:20], 16, engine=engine) for engine in ("batched", "reference")]
+    np.testing.assert_array_equal(runs[0].outputs, runs[1].outputs)
+    for name, count in runs[0].spike_counts.items():
+        np.testing.assert_array_equal(count, runs[1].spike_counts[name])
+    on_chip = simulate(deploy(snn, load_chip("loihi1")), x[:20], 16)
+    assert np.mean(on_chip.predictions == runs[0].predictions) > 0.85
+
+
+def sequences(n: int, n_seq: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return (n, n_seq, 2) values and markers; the answer is whether the marked values add up to more than 1."""
+    rng = np.random.default_rng(seed)
+    values = rng.random((n, n_seq)).astype(np.float32)
+    marks = np.zeros_like(values)
+    for row in marks:
+        row[rng.choice(n_seq, 2, replace=False)] = 1
+    return np.stack([values, marks], axis=2), ((values * marks).sum(axis=1) > 1).astype(np.int64)
+
+
+@pytest.mark.parametrize("method", ["percentile_norm", "max_norm"])
+def test_a_recurrent_network_is_followed_position_by_position(method: str) -> None:
+    """Every input of a sequence is shown for T steps; hidden states and outputs match the ANN's at every one of them."""
+    x, y = sequences(600)
+    options = TrainOptions(epochs=6, validation=0.0, clip_norm=1.0, recurrent_scale=1.0, batch_size=50)
+    mlp = train((2, 24, 2), x, y, options)
+    n_steps = 128
+    snn = convert(mlp, calibration=x[:300], method=method, n_steps=n_steps)
+    (window,) = [j for j in snn.projections if j.pre == j.post]
+    assert window.delay == "window"
+    ann = mlp.activations(x[300:400].astype(np.float64))
+    seen = observe(snn, x[300:400], n_steps)
+    rates, outputs = seen.rates["hidden1"].reshape(100, 6, 24), seen.outputs.reshape(100, 6, 2)
+    for position in range(6):
+        a, out = ann[0][:, position], ann[1][:, position]
+        assert np.corrcoef(a.ravel(), rates[:, position].ravel())[0, 1] > 0.98, position
+        assert np.sqrt(np.mean((outputs[:, position] - out) ** 2)) < 0.1 * ann[1].std() + 0.02, position
+    rec = simulate(snn, x[300:320], n_steps)
+    np.testing.assert_allclose(rec.outputs, outputs[:20, -1], atol=1e-9)
+
+
+def test_a_regression_comes_back_in_the_units_of_its_values() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.random((1500, 4)).astype(np.float32)
+    y = np.stack([1000 + 400 * np.sin(3 * x[:, 0]) * x[:, 1], -5 + x[:, 2] - x[:, 3]], axis=1)
+    mlp = train((4, 48, 24, 2), x, y, TrainOptions(epochs=25, batch_size=50))
+    assert mlp.task == "regression"
+    snn = convert(mlp, calibration=x[:800], method="percentile_norm", n_steps=64)
+    wanted = mlp.forward(x[1200:])
+    errors = []
+    for n_steps in (8, 64, 256):
+        found = observe(snn, x[1200:], n_steps).outputs
+        r2 = 1 - ((found - wanted) ** 2).sum(axis=0) / ((wanted - wanted.mean(axis=0)) ** 2).sum(axis=0)
+        errors.append(np.sqrt(np.mean((found - wanted) ** 2, axis=0)))
+    assert (r2 > 0.99).all() and (errors[2] < errors[0]).all()
+    truth = 1 - ((found - y[1200:]) ** 2).sum(axis=0) / ((y[1200:] - y[1200:].mean(axis=0)) ** 2).sum(axis=0)
+    assert (truth > 0.9).all()
+    assert verify(snn, mlp, x[1200:], 256).agreement > 0.99
+
+
+def test_a_last_layer_with_a_relu_is_read_from_its_spikes() -> None:
+    rng = np.random.default_rng(0)
+    layers = (Dense(rng.normal(0, 0.5, (20, 6)), rng.normal(0, 0.1, 20)), Dense(rng.normal(0, 0.3, (4, 20)), np.full(4, 0.3)))
+    mlp, x = MLP(layers), rng.random((100, 6))
+    snn = convert(mlp, calibration=x, method="max_norm")
+    assert [p.name for p in snn.populations] == ["hidden1", "hidden2", "output"] and snn["hidden2"].spiking
+    np.testing.assert_allclose(simulate(snn, x, 1000).outputs, mlp.forward(x), atol=0.01)
+    assert replace(mlp).sha256 == mlp.sha256
