@@ -228,6 +228,7 @@ LENETS: dict[str, Maker] = {
     "torch, .pt2": _lenet_pt2,
     "keras, object": _lenet_keras,
     "keras, .keras": _lenet_keras_file,
+    "keras of channels first": lambda tmp: (models.keras_lenet(LENET_ARRAYS, channels_first=True), PLAIN),
 }
 
 
@@ -251,7 +252,7 @@ def test_every_format_gives_the_same_lenet(name: str, tmp_path: Path) -> None:
     assert found.input_shape == models.LENET_SHAPE
     assert found.info["layout"] == "NCHW"
     assert len(found.info["verification"]["largest_difference"]) == 4
-    found = channels_first(found) if name.startswith("keras") else found
+    found = channels_first(found) if name.startswith("keras,") else found
     assert_same(found, converters.load(models.onnx_lenet(LENET_ARRAYS)))
     for layer, (channels, height, width) in zip(found.layers, models.LENET_MAPS, strict=False):
         np.testing.assert_array_equal(layer.channels, np.repeat(np.arange(channels), height * width))
