@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.mlp import MLP
-from neuro.errors import UnsupportedModelError, nearest
+from neuro.errors import SpecError, UnsupportedModelError, nearest
 from neuro.network import SpikingNetwork
 
 from . import check
@@ -80,6 +80,19 @@ IMPORTERS: dict[str, Importer] = {
 }
 
 
+# Files that people have and that are not read, and what to save instead.
+ELSEWHERE = {
+    ".h5": "save the model again with Keras 3 as .keras",
+    ".hdf5": "save the model again with Keras 3 as .keras",
+    ".joblib": "a pickle runs code when it is read; save the estimator with skops as .skops, or give the object itself",
+    ".pb": "export the model as ONNX (tf2onnx)",
+    ".pickle": "a pickle runs code when it is read; save the estimator with skops as .skops, or give the object itself",
+    ".pkl": "a pickle runs code when it is read; save the estimator with skops as .skops, or give the object itself",
+    ".safetensors": "it holds weights without their operations; export the model with torch.export.save or as ONNX",
+    ".tflite": "it holds quantised operations; export the float model as ONNX or .keras",
+}
+
+
 def load(source: Any, *, options: LoadOptions = LoadOptions(), samples: Any = None) -> MLP:  # noqa: B008 (frozen)
     """Return the trained network of a file or of an object of a framework.
 
@@ -122,6 +135,12 @@ def load_any(source: Any, *, options: LoadOptions = LoadOptions(), samples: Any 
     if isinstance(source, MLP | SpikingNetwork):
         return source
     loaded = importer_of(source).read(source, options, samples)
+    judged = loaded.info.get("verification", {}) if isinstance(loaded, MLP) else {}
+    if samples is not None and not judged.get("samples"):
+        why = judged.get("judge", "nothing: it is a spiking network")
+        raise SpecError(
+            f"{_label(source)}: samples were given, but they were compared with {why}; leave them out, or give stored outputs (check)"
+        )
     return check.against_file(loaded, options.check, options) if options.check and isinstance(loaded, MLP) else loaded
 
 
@@ -132,6 +151,8 @@ def importer_of(source: Any) -> Importer:
         for importer in IMPORTERS.values():
             if suffix in importer.suffixes:
                 return importer
+        if suffix in ELSEWHERE:
+            raise UnsupportedModelError(f"{source}: {suffix} files are not read; {ELSEWHERE[suffix]}")
         known = [s for importer in IMPORTERS.values() for s in importer.suffixes]
         raise UnsupportedModelError(f"{source}: no importer for {suffix!r} files{nearest(suffix, known)}")
     classes = [f"{c.__module__}.{c.__qualname__}" for c in type(source).__mro__]

@@ -241,6 +241,8 @@ def test_unknown_sources_name_what_is_known(tmp_path: Path) -> None:
     refused(tmp_path / "m.onxx", "no importer for '.onxx' files; did you mean '.onnx'?")
     refused(object(), "no importer for an object of type builtins.object")
     refused(tmp_path / "absent.onnx", "absent.onnx: no such file")
+    refused(tmp_path / "m.pkl", ".pkl files are not read; a pickle runs code when it is read; save the estimator with skops")
+    refused("model.h5", "save the model again with Keras 3 as .keras")
     (tmp_path / "folder.onnx").mkdir()
     refused(tmp_path / "folder.onnx", "not a regular file")
     assert importer_of("A/B.ONNX").name == "onnx"
@@ -288,6 +290,8 @@ def test_differences_are_kept_in_info() -> None:
     assert set(info["largest_difference"]) == {"0 fc0", "1 fc1", "2 fc2"}
     off = converters.load(models.onnx_mlp(models.mlp_arrays()), options=LoadOptions(verify=False)).info["verification"]
     assert off["samples"] == 0 and off["judge"] == "nothing: verify=False"
+    with pytest.raises(SpecError, match="samples were given, but they were compared with nothing: the file holds no check_x"):
+        converters.load(models.mlp_arrays(), options=LoadOptions(orientation="out_in"), samples=np.ones((5, 20)))
     with pytest.raises(SpecError, match="samples have shape"):
         converters.load(models.onnx_mlp(models.mlp_arrays()), samples=np.ones((5, 21)))
 
