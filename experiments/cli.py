@@ -258,8 +258,8 @@ def export(
     terminal: Terminal,
     network: Annotated[Path, typer.Argument(metavar="NETWORK", help="A spiking network, a deployment, or a .nir file.")],
     out: Out,
-    form: Annotated[str, typer.Option("--format", help="A name of 'spikeport list exporters'; by the suffix of --out if left out.")] = "",
-    n_steps: Annotated[int | None, typer.Option(min=1, help="T, steps of a window, where the format states it.")] = None,
+    form: Annotated[str, typer.Option("--format", metavar="NAME", help="A name of 'spikeport list exporters'; by the suffix of --out if left out.")] = "",
+    n_steps: Annotated[int | None, typer.Option(min=1, metavar="T", help="Steps of a window, where the format states it.")] = None,
     lossy: Annotated[bool, typer.Option("--lossy", help="Write even what changes the meaning of the network, and say what.")] = False,
     settings: Set = NONE,
 ) -> None:

@@ -154,7 +154,7 @@ def test_a_script_makes_the_spikes_of_the_encoder(kind: str, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(case=cases(recurrent=False))
 def test_a_script_states_every_rule(case: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
     readout = case.readout if case.readout in ("count", "first_spike") else "potential"

@@ -191,10 +191,9 @@ def with_one_threshold(network: SpikingNetwork, x: np.ndarray) -> SpikingNetwork
 def test_norse(network: SpikingNetwork, x: np.ndarray) -> None:
     pytest.importorskip("nir")
     pytest.importorskip("norse")
+    import nir
     import torch
     from norse.torch.utils.import_nir import _import_norse_module
-
-    import nir
 
     hidden, weight, bias = without_readout(to_zero(network))
     graph, _, _ = nir_graph(hidden, ExportOptions(lossy=True, nir_form="if"))
