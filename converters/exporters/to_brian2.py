@@ -191,7 +191,7 @@ CLASSES = {list(net.classes)!r}'''
         if any(port.post == n.name for port in self.low.ports):
             drive += " + current"
         per_step = n.bias is not None and n.bias.ndim == 2
-        if per_step:
+        if n.bias is not None and per_step:
             drive += " + bias_by_step((t_in_timesteps - first) * dt, i)"
             namespace["bias_by_step"] = f"TimedArray({self._keep(f'{name}.bias', n.bias)}.astype(float), dt=dt)"
         elif n.bias is not None:
@@ -333,7 +333,7 @@ def main():
     def _data(self) -> str:
         """Return the numbers as text: a .npz archive, base 85."""
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **self.arrays)  # type: ignore[arg-type]
+        np.savez_compressed(buffer, allow_pickle=False, **self.arrays)
         text = base64.b85encode(buffer.getvalue()).decode()
         rows = "\n".join(text[i : i + COLUMNS] for i in range(0, len(text), COLUMNS))
         head = ["# The numbers: a .npz archive in base 85. What it holds:"]
