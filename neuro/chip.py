@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -337,6 +338,12 @@ def load_chip(name_or_path: str | os.PathLike[str]) -> Chip:
     name = str(name_or_path)
     if name not in list_chips():
         raise SpecError(f"no chip is named {name!r}{nearest(name, list_chips())}; or give the path of a .toml file")
+    return _shipped(name)
+
+
+@cache
+def _shipped(name: str) -> Chip:
+    """Return a shipped chip, parsed once: a comparison asks for each hundreds of times."""
     return parse_chip(name, {name: (_folder() / f"{name}.toml").read_text(encoding="utf-8")}, f"chip {name}")
 
 
