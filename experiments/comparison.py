@@ -340,8 +340,22 @@ class Attribution:
 
 
 @dataclass(frozen=True)
+class Port:
+    """The same network somewhere else: where, by which engine, on how many samples, and the share of answers that differ.
+
+    refused : why it could not be run there, in words; then ``differ`` is None.
+    """
+
+    where: str
+    engine: str
+    n: int
+    differ: Range | None
+    refused: str = ""
+
+
+@dataclass(frozen=True)
 class Probes:
-    """Further runs of one row's network, on the first n test samples: accuracy there, and what changes it."""
+    """Further runs of one row's network, on the first n test samples: accuracy there, what changes it, and where else it runs."""
 
     row: str
     n: int
@@ -349,6 +363,7 @@ class Probes:
     taken: tuple[Probe, ...] = ()
     strange: tuple[Strange, ...] = ()
     attribution: Attribution | None = None
+    ports: tuple[Port, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -531,6 +546,7 @@ __all__ = [
     "NotRun",
     "Omission",
     "PairTest",
+    "Port",
     "Probe",
     "Probes",
     "Range",

@@ -8,6 +8,7 @@ of them.
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,21 +17,21 @@ import numpy as np
 import scipy.sparse as sp
 
 from neuro import archive
-from neuro.chip import load_chip
+from neuro.chip import list_chips, load_chip
 from neuro.deploy import DeployOptions, deploy
 from neuro.encoding import generator
 from neuro.engines import EngineOptions, simulate
-from neuro.errors import CapacityError, SpecError, StoreError
+from neuro.errors import CapacityError, NetworkError, SpecError, StoreError
 from neuro.network import SpikingNetwork
 from neuro.progress import Progress, ProgressCallback
 from neuro.readout import Readout
 from neuro.recording import Recording
 
 from . import diagnosis
-from .comparison import Attribution, Probe, Probes, Range, Strange, pack, unpack
+from .comparison import Attribution, Port, Probe, Probes, Range, Strange, pack, unpack
 from .config import Trial
 from .files import chip_path
-from .metrics import accuracy, margins
+from .metrics import accuracy, disagreement, margins
 from .stages import Bench, Context
 from .store import Store
 
@@ -39,6 +40,7 @@ Array = np.ndarray
 SAMPLES = 1000
 TOP_SHARE = 0.1  # of a layer's neurons that are taken away, the busiest ones
 RUNS = 7
+PORTED = 200  # samples that are run elsewhere, by the step loop
 
 
 def probe(
@@ -105,6 +107,7 @@ class _Prober:
             taken=tuple(taken + ([bits] if bits is not None else [])),
             strange=self.strange(whole),
             attribution=self.attribution(whole),
+            ports=self.ports(whole),
         )
 
     def run(self, network: SpikingNetwork, x: Array | None = None) -> Recording:
@@ -189,6 +192,34 @@ class _Prober:
             without_top=self.right(self.run(without(self.network, {layer: order[:removed]}))),
             without_random=self.right(self.run(without(self.network, {layer: chance}))),
         )
+
+
+    def ports(self, whole: Recording) -> tuple[Port, ...]:
+        """Run the network by the step loop, from a file, and on every other chip that takes it."""
+        answers = whole.predictions[:PORTED]
+
+        def ported(where: str, network: SpikingNetwork) -> Port:
+            s = self.settings
+            other = simulate(network, self.x[:PORTED], s.n_steps, engine="reference", readout=Readout(kind=s.readout, start=s.readout_start), seed=self.trial.seed)
+            return Port(where, "reference", len(answers), disagreement(answers, other.predictions))
+
+        own = self.trial.deploy.chip if self.trial.deploy is not None else ""
+        found = [ported("the same network", self.network)]
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "network.npz"
+            self.network.save(path)
+            found.append(ported("saved to a file and loaded", SpikingNetwork.load(path)))
+        for name in list_chips():
+            chip = load_chip(name)
+            if name == own or chip.kind != "neuromorphic":
+                continue
+            try:
+                network = deploy(self.bench.prepared(self.trial), chip).network
+            except (CapacityError, NetworkError, SpecError) as error:
+                found.append(Port(f"on {name}", "", 0, None, str(error).splitlines()[0]))
+            else:
+                found.append(ported(f"on {name}", network))
+        return tuple(found)
 
 
 def without(network: SpikingNetwork, gone: dict[str, Array]) -> SpikingNetwork:

@@ -32,7 +32,7 @@ def scorecard(comparison: Comparison) -> tuple[Finding, ...]:
         homogeneity(row, ann),
         running_time(row, ann, comparison.rows),
         memory(row, comparison),
-        portability(row, comparison.rows),
+        portability(row, comparison.rows, comparison.probes),
         agility(row, comparison.probes),
         *silent_failure(row, ann, classes, comparison.probes, card),
         *obscurity(row, comparison.probes),
@@ -128,8 +128,8 @@ def memory(row: Row, comparison: Comparison) -> Finding | None:
     )
 
 
-def portability(row: Row, rows: Sequence[Row]) -> Finding | None:
-    """Return the arithmetics, engines and chips on which the same converted network gave the same answers."""
+def portability(row: Row, rows: Sequence[Row], probes: Probes | None = None) -> Finding | None:
+    """Return the arithmetics, engines, files and chips on which the same converted network gave the same answers."""
     settings = {k: v for k, v in row.settings.items() if not k.startswith(("deploy.", "run.engine"))}
     same = [
         r
@@ -139,24 +139,31 @@ def portability(row: Row, rows: Sequence[Row]) -> Finding | None:
         and {k: v for k, v in r.settings.items() if not k.startswith(("deploy.", "run.engine"))} == settings
         and r.predictions is not None
     ]
-    if len(same) < 2 or row.predictions is None:
+    if row.predictions is None:
         return None
-    table = []
+    table: list[tuple[Any, ...]] = []
     for other in same:
-        changed = wilson(int(np.sum(other.predictions != row.predictions)), row.n)
-        table.append((other.label, other.settings.get("run.engine", ""), *_three(changed)))
-    worst = max(t[2] for t in table) / 100
-    return Finding(
-        topic="portability",
-        statement=(
-            f"The same converted network was run in {len(same)} ways (ideal, chips, resets, engines); at most "
-            f"{percent(worst, 2)} of "
-            "the answers differ from those of the headline run."
-        ),
-        columns=("run", "engine", "answers that differ [%]", "low", "high"),
-        rows=tuple(table),
-        row=row.key,
+        if other is not row:
+            changed = wilson(int(np.sum(other.predictions != row.predictions)), row.n)
+            table.append((other.label, other.settings.get("run.engine", ""), row.n, *_three(changed)))
+    ports = probes.ports if probes is not None and probes.row == row.key else ()
+    table += [(p.where, p.engine, p.n, *_three(p.differ)) for p in ports if p.differ is not None]
+    refused = [p.where.removeprefix("on ") for p in ports if p.differ is None]
+    if not table:
+        return None
+    exact = sum(t[3] == 0 for t in table)
+    worst = max(t[3] for t in table) / 100
+    statement = (
+        f"The same converted network was run in {len(table)} other way{'s' if len(table) > 1 else ''} (arithmetics, engines, files, "
+        f"chips): {'all' if exact == len(table) else exact if exact else 'none'} gave the same answers, and at most {percent(worst, 2)} of "
+        f"the answers differ from those of this run{f'; {_listed(refused)} do{'' if len(refused) > 1 else 'es'} not take it as it is' if refused else ''}."
     )
+    columns = ("run", "engine", "samples", "answers that differ [%]", "low", "high")
+    return Finding("portability", statement, columns, tuple(table), row.key)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def agility(row: Row, probes: Probes | None) -> Finding | None:

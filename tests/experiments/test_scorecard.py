@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from experiments.compare import compare_store
 from experiments.diagnosis import decompositions, hidden
 from experiments.probes import kept, without
-from experiments.scorecard import agility, homogeneity, running_time, scorecard, silent_failure
+from experiments.scorecard import agility, homogeneity, portability, running_time, scorecard, silent_failure
 from neuro.engines import Record, simulate
 from neuro.network import INPUT, Population, Projection, SpikingNetwork
 
@@ -110,6 +110,19 @@ def test_agility_shows_the_probes(comparison):
     # Probes of fewer samples are set against the accuracy on these.
     fewer = agility(row, replace(probes, n=100))
     assert fewer.rows[2][:3] == ("nothing, first 100 samples", "all", 100)
+
+
+def test_portability_counts_where_the_answers_are_the_same(comparison):
+    row = comparison[comparison.headline]
+    found = portability(row, [row], comparison.probes)
+    by_name = {r[0]: r for r in found.rows}
+    # Whole numbers give the same spikes by every engine and from every file; other chips round differently.
+    assert by_name["the same network"][3] == by_name["saved to a file and loaded"][3] == 0
+    assert any(name.startswith("on ") for name in by_name) and "on loihi1" not in by_name
+    assert all(r[2] == 120 and r[4] <= r[3] <= r[5] for r in found.rows)
+    changed = replace(row, key="other", label="elsewhere", predictions=(row.predictions + 1) % 10)
+    assert "at most 100.00 % of the answers differ" in portability(row, [row, changed], None).statement
+    assert portability(row, [row], None) is None
 
 
 def test_probes_are_of_the_headline_and_kept(comparison, tiny):
