@@ -153,10 +153,11 @@ def portability(row: Row, rows: Sequence[Row], probes: Probes | None = None) -> 
         return None
     exact = sum(t[3] == 0 for t in table)
     worst = max(t[3] for t in table) / 100
+    same_answers = "all" if exact == len(table) else exact or "none"
+    left_out = f"; {_listed(refused)} {'do' if len(refused) > 1 else 'does'} not take it as it is" if refused else ""
     statement = (
         f"The same converted network was run in {len(table)} other way{'s' if len(table) > 1 else ''} (arithmetics, engines, files, "
-        f"chips): {'all' if exact == len(table) else exact if exact else 'none'} gave the same answers, and at most {percent(worst, 2)} of "
-        f"the answers differ from those of this run{f'; {_listed(refused)} do{'' if len(refused) > 1 else 'es'} not take it as it is' if refused else ''}."
+        f"chips): {same_answers} gave the same answers, and at most {percent(worst, 2)} of the answers differ from those of this run{left_out}."
     )
     columns = ("run", "engine", "samples", "answers that differ [%]", "low", "high")
     return Finding("portability", statement, columns, tuple(table), row.key)
