@@ -31,6 +31,7 @@ from ..encoding import encoding, spike_train
 from ..errors import EngineError
 from ..readout import Reader, decided
 from . import protocols
+from . import replicas as batch
 from .delivery import Delivery, Spikes, load_kernels
 from .lowering import Lowered, Neurons, Synapses, lower
 from .model import SCHEDULE, code_object_class, interruptible, neuron_group, state_type
@@ -44,11 +45,6 @@ Array = np.ndarray
 # Brian2 objects that are still alive when the interpreter exits print traces from their __del__.
 atexit.register(gc.collect)
 
-# Bytes of potentials and drives of a batch: a round figure near the cache of a core; 100 to 500 replicas of 1,200 neurons differed by 20 %.
-BATCH_BYTES = 4 * 2**20
-SMALLEST_BATCH, LARGEST_BATCH = 32, 1000
-
-
 def run(low: Lowered, task: Task, options: EngineOptions) -> tuple[Tally, dict[str, Any]]:
     """Run every sample of the task in one Brian2 ``run()``."""
     if type(brian2.get_device()).__name__ != "RuntimeDevice":
@@ -57,7 +53,7 @@ def run(low: Lowered, task: Task, options: EngineOptions) -> tuple[Tally, dict[s
             "call brian2.set_device('runtime'), or run the simulation in a process of its own"
         )
     tally = Tally(low, task)
-    replicas = batch_size(low, task.n_samples, task.batch_size)
+    replicas = batch(low.network, task.n_samples, "batched", options)
     if task.n_samples:
         plan = protocols.unrolled(low.network, task.n_steps) if low.network.protocol is not None else None
         simulation = _Simulation(low, task, options, tally, replicas, plan)
@@ -72,13 +68,6 @@ def run(low: Lowered, task: Task, options: EngineOptions) -> tuple[Tally, dict[s
         "versions": {"brian2": brian2.__version__, "numpy": np.__version__},
         **described,
     }
-
-
-def batch_size(low: Lowered, n_samples: int, wanted: int) -> int:
-    """Return the number of replicas: as wanted, or so that the largest population's state stays in the cache."""
-    widest = max(n.size for n in low.neurons)
-    fitting = BATCH_BYTES // (8 * widest)
-    return max(1, min(n_samples, wanted or min(max(fitting, SMALLEST_BATCH), LARGEST_BATCH)))
 
 
 class _Layer:

@@ -21,6 +21,11 @@ Array = np.ndarray
 LARGEST = 2.0**52  # integers held in float64 stay exact below this
 
 
+def weight_count(weight: Weight) -> int:
+    """Return the number of stored weights."""
+    return int(weight.nnz) if sp.issparse(weight) else int(np.prod(weight.shape))
+
+
 @dataclass(frozen=True, eq=False)
 class Neurons:
     """One population in engine units: (size,) int64 arrays, or float64 without a grid."""

@@ -177,6 +177,31 @@ class Tally:
         later = np.arange(self._task.n_steps)[:, None] > steps
         self.predictions_at[:, rows] = np.where(later, answers, self.predictions_at[:, rows])
 
+    def counts(self) -> dict[str, Any]:
+        """Return everything that was counted, as plain arrays that travel between processes."""
+        return {name: getattr(self, name) for name in (*BY_SAMPLE, *GROUPS_BY_SAMPLE, *SUMS, *OTHERS)}
+
+    def absorb(self, part: Mapping[str, Any], first: int, n: int) -> None:
+        """Take in the counts of samples [first, first + n), which ran elsewhere."""
+        here = slice(first, first + n)
+        for name in BY_SAMPLE:
+            if getattr(self, name) is not None:
+                getattr(self, name)[here] = part[name]
+        self.predictions_at[:, here] = part["predictions_at"]
+        for group in GROUPS_BY_SAMPLE:
+            for key, values in part[group].items():
+                getattr(self, group)[key][here] = values
+        for group in SUMS:
+            for key, values in part[group].items():
+                getattr(self, group)[key] += values
+        for key, values in part["sample_rates"].items():
+            self.sample_rates[key][first : first + len(values)] = values
+        mine = [i for sample, i in self._watched.items() if first <= sample < first + n]
+        for key, values in part["potentials"].items():
+            self.potentials[key][mine] = values
+        for key, tables in part["_spikes"].items():
+            self._spikes[key] += tables
+
     def recording(self, info: Mapping[str, Any]) -> Recording:
         """Return the Recording of the run."""
         network, task = self._network, self._task
@@ -222,6 +247,12 @@ class Tally:
             "spikes": dict(self.trial_spikes),
             "synaptic_operations": dict(self.trial_operations),
         }
+
+
+BY_SAMPLE = ("outputs", "predictions", "tied", "decided_at", "sequence_outputs")
+GROUPS_BY_SAMPLE = ("spike_counts", "synaptic_operations")
+SUMS = ("step_counts", "neuron_counts", "trial_spikes", "trial_operations")
+OTHERS = ("predictions_at", "sample_rates", "potentials", "_spikes")
 
 
 def _sorted(parts: list[Array]) -> Array:

@@ -1,0 +1,85 @@
+"""What a run will hold in memory, and what the machine has free: a run that cannot fit is refused before it starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..encoding import CHUNK
+from ..errors import EngineError
+from ..network import SpikingNetwork
+from .lowering import weight_count
+from .task import Task
+
+# Bytes a synapse: the weight as given, in 64-bit integers, transposed, and as floats where a layer is multiplied densely.
+SYNAPSE_BYTES = 28
+# Bytes a neuron and replica: potential, drive, current, block of currents, event list, spikes on their way and passing copies.
+NEURON_BYTES = 56
+MARGIN = 0.9  # share of the free memory that a run may plan with
+
+
+def free_bytes() -> int | None:
+    """Return the memory a process can still have [bytes], a container's limit included; None where it cannot be told."""
+    found = []
+    for line in _read("/proc/meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            found.append(int(line.split()[1]) * 1024)
+    limit, used = _read("/sys/fs/cgroup/memory.max").strip(), _read("/sys/fs/cgroup/memory.current").strip()
+    if limit.isdigit() and used.isdigit():
+        found.append(int(limit) - int(used))
+    return min(found) if found else None
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
+def fixed_bytes(network: SpikingNetwork, task: Task) -> int:
+    """Return what a run holds whatever its batch: weights, answers, counts and what is recorded [bytes]."""
+    synapses = sum(weight_count(j.weight) for j in network.projections)
+    spiking = [p for p in network.populations if p.spiking]
+    n, n_out, positions = task.n_samples, network.output.size, task.n_positions
+    each = 8 * (n_out + 3 + len(spiking) + len(network.projections)) + 2 * task.n_steps + 1
+    if positions > 1:
+        each += 8 * positions * n_out
+    rates = 4 * min(task.record.rates, n) * sum(p.size for p in spiking)
+    watched = len(task.record.samples) * positions * task.n_steps * 8
+    potentials = watched * sum(network[name].size for name in task.record.potentials)
+    return SYNAPSE_BYTES * synapses + n * each + rates + potentials
+
+
+def replica_bytes(network: SpikingNetwork, task: Task, engine: str) -> int:
+    """Return what one more sample in a batch holds [bytes]."""
+    size = sum(p.size for p in network.populations)
+    if engine == "reference":  # keeps the spikes of every step of a window
+        return 8 * size * (task.n_steps + 8)
+    encoded = sum((4 * CHUNK + 16) * p.size for p in network.populations if p.encoder is not None)
+    trials = 2 if network.protocol is not None else 1
+    return NEURON_BYTES * size * trials + encoded
+
+
+def check(network: SpikingNetwork, task: Task, engine: str, batch: int, workers: int) -> None:
+    """Refuse a run that needs more memory than is free.
+
+    Raises
+    ------
+    EngineError : what is needed and free [GB], and the batch size that fits, where one does.
+    """
+    free = free_bytes()
+    if free is None:
+        return
+    fixed, each = fixed_bytes(network, task), replica_bytes(network, task, engine)
+    usable = MARGIN * free - (workers + 1 if workers > 1 else 1) * fixed
+    needed = (workers + 1 if workers > 1 else 1) * fixed + workers * batch * each
+    if needed <= MARGIN * free:
+        return
+    what = f"the run needs about {needed / 1e9:.3g} GB and {free / 1e9:.3g} GB are free"
+    fitting = int(usable // (workers * each))
+    if fitting >= 1:
+        raise EngineError(f"{what}; use batch_size={fitting} or less")
+    raise EngineError(
+        f"{what}, of which weights, answers and what is recorded take {fixed / 1e9:.3g} GB whatever the batch size: "
+        "run fewer samples at once, record less, or use fewer workers"
+    )
