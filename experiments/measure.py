@@ -32,6 +32,7 @@ from .comparison import (
 )
 from .config import Trial
 from .datasets import Dataset
+from .datasets.card import data_card as facts_of
 
 Array = np.ndarray
 PREDICTIONS_KEPT = 20_000
@@ -155,9 +156,10 @@ def data_card(data: Dataset) -> DataCard:
         k = len(data.classes)
         counts = {"train": np.bincount(data.y_train, minlength=k), "test": np.bincount(data.y_test, minlength=k)}
         examples = np.concatenate([np.flatnonzero(data.y_test == c)[:2] for c in range(k)])
-    known = {hash(x.tobytes()) for x in data.x_train}
     groups = None if data.groups_test is None else np.unique(np.asarray(data.groups_test, dtype=str), return_inverse=True)
+    card = facts_of(data)
     info = {name: value for name, value in data.info.items() if isinstance(value, str | int | float | bool)}
+    info |= _card_extra(card)
     return DataCard(
         name=data.name,
         title=data.describe(),
@@ -172,7 +174,7 @@ def data_card(data: Dataset) -> DataCard:
         checksum=str(data.info.get("sha256", data.info.get("checksum", ""))),
         input_shape=data.input_shape,
         input_range=(float(data.input_range[0]), float(data.input_range[1])),
-        duplicates=sum(hash(x.tobytes()) in known for x in data.x_test),
+        duplicates=card["duplicates"]["across"],
         class_counts=counts,
         examples=data.x_test[examples].reshape(len(examples), int(np.prod(data.x_test.shape[1:]))),
         example_labels=data.y_test[examples] if data.task == "classification" else None,
@@ -181,6 +183,26 @@ def data_card(data: Dataset) -> DataCard:
         test_groups=None if groups is None else groups[1].astype(np.int32),
         extra=info,
     )
+
+
+def _card_extra(card: Mapping[str, Any]) -> dict[str, str | int | float | bool]:
+    """Return what a reader should know of a data set beside its sizes, in words or as a number, by name."""
+    inputs, again, groups = card["inputs"], card["duplicates"], card["groups"]
+    found: dict[str, str | int | float | bool] = {
+        "range of training inputs": "{:.4g} to {:.4g}".format(*inputs["train_range"]),
+        "range of test inputs": "{:.4g} to {:.4g}".format(*inputs["test_range"]),
+        "share of inputs that are zero": round(inputs["share_zero"], 4),
+        "inputs that never change": inputs["constant"],
+        "test samples outside the training range": inputs["outside"],
+        "repeated samples within training": again["train"],
+        "repeated samples within test": again["test"],
+        "test samples found in training with another answer": again["conflicting"],
+    }
+    if card["majority_share"] is not None:
+        found["accuracy of always saying the most frequent class"] = round(card["majority_share"], 4)
+    if groups is not None:
+        found[f"{groups['name']} in both parts"] = ", ".join(groups["shared"]) or "none"
+    return found
 
 
 def network_facts(mlp: MLP, key: str) -> NetworkFacts:

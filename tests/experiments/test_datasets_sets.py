@@ -350,3 +350,13 @@ def test_real_data(data_dir: Path, name, options, shapes):
         assert card["majority_share"] < 0.9
         shared = card["groups"]["shared"] if card["groups"] else []
         assert not shared or options.get("split", "official") in ("official", "random")
+
+
+def test_the_card_of_the_report_says_what_the_data_hold():
+    from experiments.measure import data_card as of_report
+
+    data = load_dataset("digits")
+    facts, shown = data_card(data), of_report(data)
+    assert shown.duplicates == facts["duplicates"]["across"] and shown.class_counts["test"].sum() == 450
+    assert shown.extra["inputs that never change"] == facts["inputs"]["constant"]
+    assert shown.extra["accuracy of always saying the most frequent class"] == pytest.approx(facts["majority_share"], abs=1e-4)
