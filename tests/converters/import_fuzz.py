@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -109,7 +110,20 @@ def _npz(tmp: Path) -> list[Path]:
     return [tmp / "arrays.npz", tmp / "packed.npz", tmp / "ours.npz"]
 
 
+GOLDEN = Path(__file__).parent / "golden"
+
+
+# Those of the golden files that load with the step of snnTorch and SpikingJelly; others are refused for what they are.
+WHOLE = ("snntorch", "spikingjelly", "sinabs")
+
+
+def _nir(tmp: Path) -> list[Path]:
+    return [Path(shutil.copy(file, tmp)) for file in sorted(GOLDEN.glob("*.nir")) if file.stem in WHOLE]
+
+
 SEEDS: dict[str, Seeds] = {"keras": _keras, "npz": _npz, "onnx": _onnx, "pt": _pt, "pt2": _pt2, "skops": _skops}
+if any(GOLDEN.glob("*.nir")):
+    SEEDS["nir"] = _nir
 
 
 # -- mutations --------------------------------------------------------------------------------------
@@ -120,6 +134,8 @@ def mutant(data: bytes, suffix: str, rng: np.random.Generator) -> bytes:
     choice = rng.random()
     if suffix == ".onnx":
         return _protobuf(data, rng) if choice < 0.6 else _bytes(data, rng)
+    if suffix == ".nir":
+        return _hdf5(data, rng) if choice < 0.75 else _bytes(data, rng)
     return _zipped(data, rng) if choice < 0.75 else _bytes(data, rng)
 
 
@@ -239,6 +255,58 @@ def _protobuf(data: bytes, rng: np.random.Generator) -> bytes:
     return model.SerializeToString()
 
 
+def _hdf5(data: bytes, rng: np.random.Generator) -> bytes:
+    """Change a few groups and arrays of an HDF5 file."""
+    import io
+
+    import h5py
+
+    stream = io.BytesIO(data)
+    with h5py.File(stream, "a") as file:
+        for _ in range(int(rng.choice([1, 1, 2, 3]))):
+            names: list[str] = []
+            file.visit(names.append)
+            name = names[int(rng.integers(len(names)))]
+            other = names[int(rng.integers(len(names)))]
+            try:
+                _change_hdf5(file, name, other, rng)
+            except (ValueError, OSError, RuntimeError, TypeError, KeyError):
+                continue  # the library does not write such a file
+    return stream.getvalue()
+
+
+def _change_hdf5(file: Any, name: str, other: str, rng: np.random.Generator) -> None:
+    item = file[name]
+    match int(rng.integers(6)):
+        case 0:
+            del file[name]
+        case 1:
+            file.move(name, f"{name.rpartition('/')[0]}/{rng.choice(WORDS)}")
+        case 2:
+            file.copy(file[other], name + "_copy")
+        case 3:
+            file[f"{name}_link"] = item
+        case _ if hasattr(item, "shape"):
+            value = item[()]
+            del file[name]
+            if isinstance(value, bytes):
+                file[name] = _bytes(value, rng) if rng.random() < 0.5 else file[other][()]
+                return
+            array = np.asarray(value)
+            shape = tuple(int(n) for n in rng.choice([0, 1, 2, 3, 5], size=int(rng.integers(0, 4))))
+            options = [
+                array.reshape(-1),
+                array.astype(np.int64),
+                array * np.nan,
+                array * 0,
+                np.resize(array, shape),
+                -array,
+                b"text",
+                array > 0,
+            ]
+            file[name] = options[int(rng.integers(len(options)))]
+
+
 def _messages(message: Any, found: list[Any]) -> list[Any]:
     found.append(message)
     for field, value in message.ListFields():
@@ -296,8 +364,7 @@ def _alarm(number: int, frame: Any) -> None:
 
 
 def main(name: str, count: int, folder: Path, seconds: float = 0.0) -> None:
-    import converters
-    from converters.importers import LoadOptions
+    from converters.importers import LoadOptions, load_any
     from neuro.errors import SpikeportError
 
     warnings.simplefilter("ignore")
@@ -310,9 +377,10 @@ def main(name: str, count: int, folder: Path, seconds: float = 0.0) -> None:
     except ImportError:
         pass
     seeds = [(path.read_bytes(), path) for path in SEEDS[name](folder)]
-    options = LoadOptions(activation="relu") if name == "pt" else LoadOptions()
+    said: dict[str, dict[str, Any]] = {"pt": {"activation": "relu"}, "nir": {"nir_dt": 1e-4}}
+    options = LoadOptions(**said.get(name, {}))
     for _, path in seeds:
-        converters.load(path, options=options)  # what is mutated can be read as it is, and all packages are there
+        load_any(path, options=options)  # what is mutated can be read as it is, and all packages are there
     signal.signal(signal.SIGALRM, _alarm)
     hostile.forget()
     before, start, counts, slowest = hostile.resident("VmRSS"), time.monotonic(), Counter[str](), 0.0
@@ -325,7 +393,7 @@ def main(name: str, count: int, folder: Path, seconds: float = 0.0) -> None:
         signal.alarm(HANG)
         began = time.monotonic()
         try:
-            converters.load(file, options=options)
+            load_any(file, options=options)
             outcome = "loaded"
         except SpikeportError as error:
             outcome = type(error).__name__
