@@ -14,7 +14,7 @@ from . import measures
 from .base import Context, Extra, Fold, Metric, Respond, Task
 
 Array = np.ndarray
-TOP, TRAINED = 1000, 700
+TOP, TRAINED, LEVELS = 1000, 700, 16
 EXACT = Metric("exact matches", measures.mean, "%", share=True)
 MORE = (Metric("edit distance", lambda f: float(f[:, 1].mean()), "tokens a number", "lower"),)
 # Parts that German number words are made of, longest first, so that "sechzehn" is not read as "sechs".
@@ -62,8 +62,9 @@ def build(context: Context) -> tuple[Task, ...]:
         x = coder.encode([source[n] for n, _ in pairs], [target[n][:k] for n, k in pairs])
         y = np.array([words_out.index(target[n][k] if k < len(target[n]) else END) for n, k in pairs])
         options = TrainOptions(
-            epochs=60, patience=60, batch_size=64, learning_rate=2e-3, learning_rate_decay=0.96, clip_norm=1.0, recurrent_scale=0.7, dropout=0.05
-        )
+            epochs=45, patience=45, batch_size=64, learning_rate=3e-3, learning_rate_decay=0.94, clip_norm=1.0, recurrent_scale=0.6,
+            activation="qcfs", levels=LEVELS,
+        )  # fmt: skip
         return train((coder.n_in, 64, 64, len(words_out)), x, y, options, progress=context.progress)
 
     mlp = context.network("translation", fit)
@@ -112,7 +113,8 @@ def build(context: Context) -> tuple[Task, ...]:
                 ("Leakage", f"no test number is trained; its words are, in other numbers: {_neighbours(known, asked):.0%} have a trained number beside them"),
                 ("Source", "num2words (LGPL), the corpus is made when it is needed"),
             ),
-            steps=(8, 16, 32, 64, 128),
+            method="qcfs",
+            steps=(8, 16, 32, 64),
             extras=extras,
             notes=(
                 "One stack of two recurrent layers reads the English words, then <go> and the German parts said so far, and says the next part; it "
