@@ -194,6 +194,7 @@ def _tables(comparison: Comparison, at: Focus | None) -> dict[str, Table | None]
         "tests": tables.tests(comparison),
         "energy": None if at is None else tables.energy(at),
         "conventional": None if at is None else tables.conventional(at),
+        "break-even": None if at is None else tables.meetings(at),
         "layers": None if at is None else tables.layers(at),
         "quantisation": None if chip is None else tables.quantisation(chip),
         "networks": _networks(comparison),

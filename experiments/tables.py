@@ -474,6 +474,20 @@ def _linked(t: beside.Target, cell: Cell) -> Cell:
     return Cell(cell.text, cell.sort, cell.note, link=trusts, href=f"#{anchor(used[0])}", title=f"Rests on {sources}")
 
 
+def meetings(at: Focus) -> Table | None:
+    """Return where the energies of the chip rows in focus and of their ANN meet, along spike rate, T and batch size."""
+    contests = {c.row: c for c in at.comparison.contests}
+    found = [(row, contests[row.key]) for row in at.family if row.key in contests]
+    if not found:
+        return None
+    lines = [
+        [row.label, m.axis, units.MISSING if m.at is None else units.significant(m.at), m.words] for row, c in found for m in c.meetings
+    ]
+    partial = "; the chip's energy lacks figures, so that each crossing is at best" if any(c.partial for _, c in found) else ""
+    caption = f"Break-even with the ANN at {found[0][1].design}, without static power and overhead{partial}."
+    return texts("break-even", caption, ["Network", "Along", "At", "In words"], lines)
+
+
 def conventional(at: Focus) -> Table | None:
     """Return the ANN on conventional hardware."""
     found = [c for c in at.comparison.conventional if c.ann == at.ann.key]

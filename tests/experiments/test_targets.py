@@ -10,6 +10,7 @@ from experiments import tables, targets
 from experiments.compare import compare_store
 from experiments.comparison import Comparison
 from experiments.config import CONFIGS, parse
+from experiments.panels import focus
 from experiments.runner import RunnerOptions, run
 from experiments.summaries import comparison_lines
 from neuro.chip import list_chips, load_chip
@@ -133,3 +134,9 @@ def test_nothing_to_put_side_by_side(comparison):
 def test_the_shipped_mnist_config_names_every_chip_file():
     experiment = parse((CONFIGS / "mnist.toml").read_text())
     assert sorted({d.chip for d in experiment.deploy}) == sorted(SPIKING)
+
+
+def test_break_even_is_said_even_when_the_chip_loses(comparison):
+    table = tables.meetings(focus(comparison))
+    assert {row[1].text for row in table.rows} == {"spike rate", "steps", "batch"}
+    assert all(row[3].text for row in table.rows) and "without static power" in table.caption
