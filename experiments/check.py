@@ -19,7 +19,7 @@ from .datasets import DATASETS, load_dataset
 from .datasets.fetch import VARIABLE, cache_folder
 from .provenance import machine, versions
 
-OPTIONAL = ("onnx", "onnxruntime", "torch", "scikit-learn", "skops", "h5py", "nir", "distributed", "optuna", "pyarrow", "zarr", "neo")
+OPTIONAL = ("onnx", "onnxruntime", "torch", "scikit-learn", "skops", "h5py", "nir", "distributed", "optuna", "pyarrow", "neo")
 
 
 @dataclass(frozen=True)

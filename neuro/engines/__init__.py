@@ -20,6 +20,7 @@ from ..readout import EarlyExit, Readout, resolve
 from ..recording import Recording
 from . import memory
 from .lowering import Lowered, lower
+from .spike_stream import streamed
 from .task import Record, Tally, Task, check_record
 from .workers import run_parts
 
@@ -123,7 +124,8 @@ def simulate(
     )
     memory.check(net, task, engine, replicas(net, task.n_samples, engine, options), options.workers)
     began = time.perf_counter()
-    tally, info = run_task(net, task, engine, options)
+    with streamed(task, options.workers) as task:
+        tally, info = run_task(net, task, engine, options)
     return tally.recording(
         {
             "engine": engine,

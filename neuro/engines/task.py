@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -20,6 +20,9 @@ from ..readout import EarlyExit, Readout
 from ..recording import Recording
 from .lowering import Lowered
 
+if TYPE_CHECKING:
+    from .spike_stream import SpikeStream
+
 Array = np.ndarray
 
 
@@ -28,7 +31,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     ``potentials``, ``spikes``: names of populations; ``samples``: indices of the samples to watch (at most these are kept);
     ``rates``: keep the spikes per step of every neuron for the first so many samples;
-    ``stream_to``: path of an HDF5 file that receives the spikes instead of memory.
+    ``stream_to``: path of an HDF5 file that receives the spikes instead of memory (see ``spike_stream``).
     """
 
     potentials: tuple[str, ...] = ()
@@ -55,7 +58,7 @@ class Task:
     record: Record = field(default_factory=Record)
     first_sample: int = 0
     progress: ProgressCallback | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    stream: SpikeStream | None = None  # open while the engine runs
 
     @property
     def n_samples(self) -> int:
@@ -111,6 +114,7 @@ class Tally:
         shape = (len(rec.samples), task.n_positions * steps)
         self.potentials = {name: np.full((*shape, network[name].size), np.nan) for name in rec.potentials}
         self._spikes: dict[str, list[Array]] = {name: [] for name in rec.spikes}
+        self._stream = task.stream
         self.uniform = {name: bool((counts == counts[0]).all()) for name, counts in self.fan_out.items()}
         self.spiking_wanted = set(spiking if self.n_rates else ()) | set(rec.spikes)
 
@@ -148,7 +152,11 @@ class Tally:
             times = np.abs(n[where, neuron])
             step = np.full(len(where), position * self._task.n_steps + k)
             table = np.stack([sample + self._task.first_sample, step, neuron], axis=1).astype(np.int64)
-            self._spikes[name].append(np.repeat(table, times, axis=0))
+            table = np.repeat(table, times, axis=0)
+            if self._stream is None:
+                self._spikes[name].append(table)
+            else:
+                self._stream.append(name, table)
 
     def watch(self, name: str, rows: Array, position: int, k: int, v: Array) -> None:
         """Keep the potentials that were asked for, after the reset of the step, in the units of the source network."""
@@ -204,6 +212,9 @@ class Tally:
 
     def recording(self, info: Mapping[str, Any]) -> Recording:
         """Return the Recording of the run."""
+        if self._stream is not None:
+            info = {**info, "spikes_file": str(self._stream.path)}
+            self._spikes = {}
         network, task = self._network, self._task
         prefix = task.n_positions == 1 and all(encoding(p.encoder).prefix for p in network.populations if p.encoder)
         extra = network.protocol.pre_steps if network.protocol else 0
@@ -301,6 +312,8 @@ def check_record(record: Record, network: SpikingNetwork, n_samples: int) -> Non
         unknown = [w for w in wanted if w not in names]
         if unknown:
             raise EngineError(f"record.{what}: no population {unknown[0]!r}; there are {', '.join(sorted(names))}")
+    if record.stream_to is not None and not record.spikes:
+        raise EngineError("record.stream_to needs record.spikes: which populations to stream")
     if record.potentials and not record.samples:
         raise EngineError("record.potentials needs record.samples: which samples to watch")
     outside = [s for s in record.samples if not 0 <= s < n_samples]
