@@ -106,6 +106,7 @@ def test_results_are_filtered_printed_and_exported(compared: Path, tmp_path: Pat
     assert len(out.read_text().splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_tuning_ends_in_a_front_and_a_page(tmp_path: Path) -> None:
     pytest.importorskip("optuna")
     small = ("--set", "tune.trials=3", "--set", "model.hidden=[16]", "--set", "train.epochs=4", "--set", "data.limit=60")

@@ -73,6 +73,7 @@ def test_numbers_between_are_of_the_range_and_belong_to_their_method(tuned):
         assert percentile is None or 95 <= percentile <= 100 and point.trial.convert.options["percentile"] == percentile
 
 
+@pytest.mark.slow
 def test_stopped_and_gone_on_with_is_like_never_stopped(tuned, tmp_path):
     first = tune(parse(TEXT, overrides=["tune.trials=5"]), tmp_path, QUIET)
     second = tune(parse(TEXT), tmp_path, QUIET)

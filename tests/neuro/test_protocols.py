@@ -82,7 +82,7 @@ def test_cos_starts_a_neuron_so_that_one_spike_is_added_or_removed(
     assert shifted.total_steps == 2 + 4 + 3 - 1
 
 
-@settings(max_examples=20, **RELAXED)
+@settings(max_examples=10, **RELAXED)
 @given(
     case=presentations(),
     options=st.builds(EngineOptions, batch_size=st.sampled_from([None, 1, 2, 7]), kernel=st.sampled_from(["numba", "scipy"])),
@@ -97,6 +97,7 @@ def test_batched_gives_the_spikes_of_the_reference(case: Case, options: EngineOp
     assert fast.total_steps == slow.total_steps == case.n_steps + case.network.protocol.pre_steps + case.network.depth - 1
 
 
+@pytest.mark.slow
 @settings(max_examples=6, **RELAXED)
 @given(case=presentations())
 def test_a_shorter_run_is_the_beginning_of_a_longer_one(case: Case) -> None:
