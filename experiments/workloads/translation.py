@@ -31,7 +31,7 @@ LENGTH = MOST_SOURCE + MOST_TARGET  # source words, <go>, and the words said so 
 
 def english(number: int) -> list[str]:
     """Return the words: 345 is three, hundred, and, forty, five."""
-    from num2words import num2words  # type: ignore[import-untyped]
+    from num2words import num2words
 
     return str(num2words(number, lang="en")).replace("-", " ").split()
 
