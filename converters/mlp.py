@@ -7,8 +7,6 @@ covers them: z = W a + sum of skips + U h + b, a = activation(z).
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -181,14 +179,7 @@ class MLP:
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of layers and weights."""
-        header, arrays = _pack(self)
-        header.pop("info", None)
-        digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
-        for name in sorted(arrays):
-            array = np.ascontiguousarray(arrays[name])
-            digest.update(f"{name}{array.dtype.str}{array.shape}".encode())
-            digest.update(array.tobytes())
-        return digest.hexdigest()
+        return archive.fingerprint(*_pack(self))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Save as ``.npz`` (no pickle)."""

@@ -18,8 +18,6 @@ A population runs in steps ``[start, start + T)``; a spike of step t arrives in 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -236,15 +234,7 @@ class SpikingNetwork:
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of everything that decides a spike; names a network in recordings and stores."""
-        digest = hashlib.sha256()
-        header, arrays = _pack(self)
-        header.pop("info", None)
-        digest.update(json.dumps(header, sort_keys=True).encode())
-        for name in sorted(arrays):
-            array = np.ascontiguousarray(arrays[name])
-            digest.update(f"{name}{array.dtype.str}{array.shape}".encode())
-            digest.update(array.tobytes())
-        return digest.hexdigest()
+        return archive.fingerprint(*_pack(self))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Save as ``.npz`` (no pickle)."""
