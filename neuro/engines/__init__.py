@@ -39,6 +39,8 @@ class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     ``batch_size``: replicas in a batch (None: chosen from the cache); ``target``: Brian2's code generation;
     ``delivery``: ``"auto"`` (event-driven, or dense where a layer is so active that it wins), ``"events"``, ``"dense"``;
     ``kernel``: ``"auto"`` (numba, or SciPy where it is absent), ``"numba"``, ``"scipy"``;
+    ``neurons``: ``"auto"`` (sums, threshold and reset of simple integrate-and-fire neurons in one compiled loop where the kernel is
+    numba), ``"brian2"`` (thresholds and resets of all neurons by Brian2's generated code);
     ``dt``: Brian2's time step [s]; ``device``: of the engine ``synapses``;
     ``workers``: processes over disjoint samples, whose results are those of one process.
     """
@@ -47,6 +49,7 @@ class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     target: Literal["numpy", "cython"] = "numpy"
     delivery: Literal["auto", "events", "dense"] = "auto"
     kernel: Literal["auto", "numba", "scipy"] = "auto"
+    neurons: Literal["auto", "brian2"] = "auto"
     dt: float = 1e-3
     device: Literal["runtime", "cpp_standalone"] = "runtime"
     workers: int = 1
@@ -160,7 +163,10 @@ def replicas(net: SpikingNetwork, n_samples: int, engine: str, options: EngineOp
         return 1
     fitting = BATCH_BYTES // (8 * max(p.size for p in net.populations))
     chosen = REFERENCE_BATCH if engine == "reference" else min(max(fitting, SMALLEST_BATCH), LARGEST_BATCH)
-    return max(1, min(n_samples, options.batch_size or chosen))
+    if options.batch_size is not None:
+        return max(1, min(n_samples, options.batch_size))
+    batches = max(1, -(-n_samples // chosen))
+    return max(1, -(-n_samples // batches))  # batches of one size: an empty slot costs as much as a full one
 
 
 def _network(network: Any, encoding: str | None) -> SpikingNetwork:

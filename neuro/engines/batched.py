@@ -19,6 +19,7 @@ with a window of its own; what the trial found out is used when the population's
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 from collections import deque
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ from ..errors import EngineError
 from ..readout import Reader, decided
 from . import protocols
 from . import replicas as batch
-from .delivery import Delivery, Spikes, load_kernels
+from .delivery import Delivery, Firing, Spikes, load_kernels
 from .lowering import Lowered, Neurons, Synapses, lower
 from .model import SCHEDULE, code_object_class, interruptible, neuron_group, state_type
 from .task import Tally, Task
@@ -56,9 +57,8 @@ def run(low: Lowered, task: Task, options: EngineOptions) -> tuple[Tally, dict[s
     replicas = batch(low.network, task.n_samples, "batched", options)
     if task.n_samples:
         plan = protocols.unrolled(low.network, task.n_steps) if low.network.protocol is not None else None
-        simulation = _Simulation(low, task, options, tally, replicas, plan)
-        simulation.run()
-        described = simulation.describe()
+        with _old_objects_left_alone():
+            described = _Simulation(low, task, options, tally, replicas, plan).run()
     else:
         described = {}
     return tally, {
@@ -70,11 +70,35 @@ def run(low: Lowered, task: Task, options: EngineOptions) -> tuple[Tally, dict[s
     }
 
 
+@contextlib.contextmanager
+def _old_objects_left_alone() -> Iterator[None]:
+    """Keep garbage collection to what is made inside, and collect that at the end.
+
+    Brian2 collects garbage at the start of every run, which looks at every object of the process: 0.1 to 0.4 s once
+    large libraries are loaded. What a run leaves behind holds potentials of a batch and refers to itself, so it is let go here.
+    """
+    if gc.get_freeze_count():  # somebody else's, and not ours to undo
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.collect()
+        gc.unfreeze()
+
+
 class _Layer:
     """One population at work: its group, its arrays as (replicas, size) views, its windows and its travelling spikes."""
 
     def __init__(
-        self, low: Lowered, neurons: Neurons, index: int, sim_args: tuple[Task, EngineOptions, int, Any], bound: float
+        self,
+        low: Lowered,
+        neurons: Neurons,
+        index: int,
+        sim_args: tuple[Task, EngineOptions, int, Any],
+        bound: float,
+        fused: bool,
     ) -> None:
         task, options, replicas, clock = sim_args
         self.neurons, self.size = neurons, neurons.size
@@ -93,12 +117,16 @@ class _Layer:
         self.trains: list[tuple[Array, Array, Iterator[Array]]] = []
         self.ring: deque[Spikes] = deque()
         self.group: Any = None
+        self.firing: Firing | None = None
         if self.encoded:
             return
         kind = state_type(neurons, bound, low.exact)
-        self.direct = neurons.plain
+        if fused and neurons.simple:
+            self.firing = Firing(neurons, replicas, kind, neurons.reaches_bounds(bound))
+            self.per_row = self.firing.per_row
+        self.direct = neurons.plain or self.firing is not None
         self.group, _ = neuron_group(
-            neurons, index, replicas, kind, clock, code_object_class(options.target), self.direct
+            neurons, index, replicas, kind, clock, code_object_class(options.target), self.direct, self.firing is not None
         )
         arrays = self.group.variables
         self.v = arrays["v"].get_value().reshape(replicas, self.size)
@@ -146,7 +174,9 @@ class _Simulation:
             for main, trial in plan.trials.items():  # COS starts a population as far off as its trial went
                 bounds[main] += bounds[trial] + 3 * float(np.max(np.asarray(low[main].theta)))
         args = (task, options, replicas, self.clock)
-        self.layers = {n.name: _Layer(low, n, i, args, bounds[n.name]) for i, n in enumerate(low.neurons)}
+        # Protocols look at potentials and masks between threshold and reset, so their neurons stay with Brian2.
+        fused = options.neurons == "auto" and self.kernel_name == "numba" and plan is None
+        self.layers = {n.name: _Layer(low, n, i, args, bounds[n.name], fused) for i, n in enumerate(low.neurons)}
         self.incoming: dict[str, list[tuple[_Layer, Synapses, Delivery]]] = {name: [] for name in self.layers}
         for s in low.synapses:
             pre = self.layers[s.spec.pre]
@@ -162,6 +192,8 @@ class _Simulation:
         for name, layer in self.layers.items():
             if name in tally.neuron_counts and layer.n_steps == task.n_steps:
                 layer.neuron_counts = tally.neuron_counts[name]
+                if layer.firing is not None:
+                    layer.firing.neuron_counts = layer.neuron_counts
         out = low.neurons[-1]
         self.out = self.layers[out.name]
         self.reader = Reader(task.readout, out.v_init, out.unit, out.theta, task.n_steps, replicas)
@@ -201,8 +233,8 @@ class _Simulation:
             return s.delay
         return self.task.n_steps + self.low[s.spec.post].start - self.low[s.spec.pre].start
 
-    def run(self) -> None:
-        """Run until every sample has its answer; let Brian2's objects go afterwards."""
+    def run(self) -> dict[str, Any]:
+        """Run until every sample has its answer; let Brian2's objects go afterwards. Return what was used, for the Recording."""
         task = self.task
         batches = -(-task.n_samples // self.replicas)
         steps = batches * task.n_positions * self.period + self.depth - 1
@@ -215,9 +247,6 @@ class _Simulation:
         if self.finished != task.n_samples:
             raise EngineError(f"{self.finished} of {task.n_samples} samples were answered; this is a fault of the engine")
         task.report(task.n_samples)
-
-    def describe(self) -> dict[str, Any]:
-        """Return what was used, for the Recording."""
         versions = {} if self.kernel_name == "scipy" else {"kernel": "numba"}
         return {"delivery": self.kernel_used, "kernel": self.kernel_name, "brian2_steps": self.t + 1, **versions}
 
@@ -321,7 +350,9 @@ class _Simulation:
 
     def _arrive(self, layer: _Layer) -> None:
         """Sum bias, current and arrivals of this step into the potentials (or the drive) of a population."""
-        rows = layer.rows
+        rows, firing = layer.rows, layer.firing
+        if firing is not None:
+            firing.begin()
         if not len(rows):
             return
         if not layer.direct:
@@ -329,14 +360,24 @@ class _Simulation:
         if layer.by_step:
             self._bias_of_step(layer, rows)
         base: Array | None = layer.base
-        for pre, s, delivery in self.incoming[layer.neurons.name]:
-            delay = self._delay(s)
-            if len(pre.ring) < delay or (s.delay is None and self._position_of(layer, self.t) == 0):
-                continue
-            delivery.add(layer.target, rows, pre.ring[-delay], base, layer.own)
+        arriving = self._arriving(layer)
+        for spikes, delivery in arriving:
+            alone = firing if firing is not None and firing.fires and len(arriving) == 1 else None
+            delivery.add(layer.target, rows, spikes, base, layer.own, alone)
             base = None
         if base is not None:
             self.kernels.add_base(layer.target, rows, base, layer.own)
+        if firing is not None:
+            firing.apply(self.kernels, layer.v, rows)
+
+    def _arriving(self, layer: _Layer) -> list[tuple[Spikes, Delivery]]:
+        """Return the spikes that arrive at a population in this step, and what delivers them."""
+        found = []
+        for pre, s, delivery in self.incoming[layer.neurons.name]:
+            delay = self._delay(s)
+            if len(pre.ring) >= delay and not (s.delay is None and self._position_of(layer, self.t) == 0):
+                found.append((pre.ring[-delay], delivery))
+        return found
 
     def _bias_of_step(self, layer: _Layer, rows: Array) -> None:
         step = self.t - layer.began[rows]
@@ -358,6 +399,8 @@ class _Simulation:
         spikes = None
         if layer.encoded:
             spikes = self._encoded_spikes(layer)
+        elif layer.firing is not None:
+            spikes = self._fired(layer, layer.firing)
         elif layer.space is not None:
             spikes = self._spikes(layer)
         if spikes is not None:
@@ -373,6 +416,15 @@ class _Simulation:
                 self.tally.watch(layer.neurons.name, layer.sample[part], position, k, layer.v[part])
         if layer is self.out and len(rows):
             self._read(layer, rows, spikes)
+
+    def _fired(self, layer: _Layer, firing: Firing) -> Spikes | None:
+        """Return the spikes of the compiled loop; a population outside its window sends none."""
+        if not firing.fires:
+            return None
+        if firing.spikes is None:
+            layer.per_row[:] = 0
+            return Spikes(np.zeros(self.replicas + 1, np.int64), np.zeros(0, np.int32), None, 0)
+        return firing.spikes
 
     def _spikes(self, layer: _Layer) -> Spikes:
         assert layer.space is not None

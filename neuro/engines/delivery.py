@@ -2,7 +2,7 @@
 
 Event-driven: the cost follows the spikes, not the synapses. Where a layer is so active
 that a dense multiplication is faster, it is used instead; integer sums are the same
-either way. Weights are held once, divided by their greatest common divisor, in the
+either way. Weights are held once, divided by the largest common power of two, in the
 narrowest integer type (Loihi's even -256..254 become int8).
 """
 
@@ -17,12 +17,13 @@ import scipy.sparse as sp
 
 from ..errors import EngineError
 from .kernels_scipy import spike_matrix
-from .lowering import Synapses
+from .lowering import Neurons, Synapses
 
 Array = np.ndarray
 
 # Share of active neurons above which BLAS in float32 takes over from the event-driven loop: an estimate from their rates, not measured yet.
 DENSE_ABOVE = 0.35
+SHORTEST_CHUNK = 16
 EXACT_FLOAT32 = 2.0**24
 EXACT_FLOAT64 = 2.0**53
 
@@ -58,6 +59,55 @@ class Spikes:
     total: int
 
 
+class Firing:
+    """Bounds, threshold and reset of simple neurons in the form of the compiled loops, and the spikes of the last step.
+
+    ``bounded``: whether the potential can meet its bounds; without a threshold nothing but the bounds is left.
+    """
+
+    def __init__(self, neurons: Neurons, replicas: int, kind: type, bounded: bool) -> None:
+        size, number = neurons.size, np.dtype(kind)
+        least, greatest = (-np.inf, np.inf) if number.kind == "f" else (-(2.0**31), 2.0**31 - 1)
+        floor = np.full(size, least, number) if neurons.floor is None else neurons.floor.astype(number)
+        ceiling = np.full(size, greatest, number) if neurons.ceiling is None else neurons.ceiling.astype(number)
+        self.bounded, self.bounds = bounded, (floor, ceiling)
+        self.fires = neurons.theta is not None and neurons.spec.reset is not None
+        self.per_row = np.zeros(replicas, np.int64)
+        self.spikes: Spikes | None = None
+        if neurons.theta is None or not self.fires:
+            return
+        theta = neurons.theta.astype(number)
+        start = theta  # the least potential that fires
+        if neurons.spec.comparison == ">":
+            start = np.nextafter(theta, np.inf) if number.kind == "f" else theta + number.type(1)
+        self._rule = (bounded, floor, ceiling, start, theta, neurons.spec.reset == "zero")
+        self._col = np.empty(replicas * size + 8, np.int32)
+        self._flags = np.zeros(-(-size // 8) * 8, np.uint8)
+        self._ptr = np.zeros(replicas + 1, np.int64)
+        self.neuron_counts = np.zeros(size, np.int64)
+
+    def begin(self) -> None:
+        """Forget the last step."""
+        self.spikes = None
+
+    def arguments(self) -> tuple[Any, ...]:
+        """What the loops take: the rule, and where spikes and counts go."""
+        self._ptr = np.zeros_like(self._ptr)
+        return self._rule, self._ptr, self._col, self._flags, self.per_row, self.neuron_counts
+
+    def finish(self, count: int) -> None:
+        """Keep the spikes that a loop has found."""
+        self.spikes = Spikes(self._ptr, self._col[:count].copy(), None, count)
+
+    def apply(self, kernels: ModuleType, v: Array, rows: Array) -> None:
+        """Bound the potentials and let them fire, where no loop of the arrivals has done it."""
+        if not self.fires:
+            if self.bounded:
+                kernels.bound(v, rows, *self.bounds)
+        elif self.spikes is None:
+            self.finish(kernels.fire(v, rows, *self.arguments()))
+
+
 class Delivery:
     """One projection, ready to add its arrivals to the potentials (or drives) of its target.
 
@@ -76,32 +126,42 @@ class Delivery:
         reach = most * float(np.asarray(abs(weight).sum(axis=1)).max()) if values.size else 0.0
         if exact and reach >= EXACT_FLOAT64:
             raise EngineError(f"projection {self.name}: sums reach {reach:.3g}, beyond exact arithmetic (2^53)")
-        gain = max(int(np.gcd.reduce(values.ravel())), 1) if exact and values.size else 1
+        gain = _power_of_two(values) if exact and values.size else 1
         kind: Any = np.float64
         if exact:
             wide = self._kernel_name == "scipy"
-            kind = np.int64 if wide else _narrowest(float(np.abs(values).max()) / gain if values.size else 0.0)
+            kind = np.int64 if wide else _narrowest(values, gain)
         self.weight: Array | None = None
         self._columns: tuple[Array, Array, Array] | None = None
         if self.sparse:
             columns = sp.csc_array(weight)
-            data = columns.data // gain if exact else columns.data
+            data = columns.data // gain if gain > 1 else columns.data
             self._columns = (columns.indptr.astype(np.int64), columns.indices.astype(np.int32), data.astype(kind))
         else:
-            self.weight = np.ascontiguousarray((values // gain if exact else values).T.astype(kind))
-        self.acc = np.zeros(self.n_post, np.float64 if not exact else np.int32 if reach < 2.0**31 else np.int64)
-        self.gain = self.acc.dtype.type(gain)
+            self.weight = np.ascontiguousarray((values // gain if gain > 1 else values).T.astype(kind))
+        acc = np.zeros(self.n_post, np.float64 if not exact else np.int32 if reach < 2.0**31 else np.int64)
+        self.gain = acc.dtype.type(gain)
+        self._scratch = (acc, np.zeros(self.n_post, np.int16), _chunk(values, gain, kind))
         self._dense_type: Any = np.float32 if exact and reach / gain < EXACT_FLOAT32 else np.float64
         self._dense: Array | None = None
 
-    def add(self, target: Array, rows: Array, spikes: Spikes, base: Array | None = None, own: int = 0) -> None:
-        """Add the arrivals, and base[row * own] where given, to ``target[rows]``."""
+    def add(
+        self, target: Array, rows: Array, spikes: Spikes, base: Array | None = None, own: int = 0, firing: Firing | None = None
+    ) -> None:
+        """Add the arrivals, and base[row * own] where given, to ``target[rows]``.
+
+        Where one loop can also let the neurons fire, ``firing`` has its spikes afterwards.
+        """
         dense = not self.sparse and (
             self.mode == "dense" or (self.mode == "auto" and spikes.total > DENSE_ABOVE * self.n_pre * (len(spikes.ptr) - 1))
         )
         if base is not None and not dense and self.weight is not None and not self.graded:
-            self._kernels.integrate(target, rows, base, own, self.gain, self.weight, spikes.ptr, spikes.col, self.acc)
             self.seen.add("events")
+            what = (target, rows, base, own, self.gain, self.weight, spikes.ptr, spikes.col, *self._scratch)
+            if firing is None:
+                self._kernels.integrate(*what)
+            else:
+                firing.finish(self._kernels.integrate_fire(*what, *firing.arguments()))
             return
         if base is not None:
             self._kernels.add_base(target, rows, base, own)
@@ -116,7 +176,7 @@ class Delivery:
         elif self.graded:
             self._kernels.accumulate_graded(target, rows, self.gain, self.weight, spikes.ptr, spikes.col, spikes.val)
         else:
-            self._kernels.accumulate(target, rows, self.gain, self.weight, spikes.ptr, spikes.col, self.acc)
+            self._kernels.accumulate(target, rows, self.gain, self.weight, spikes.ptr, spikes.col, *self._scratch)
 
     def _multiply(self, target: Array, rows: Array, spikes: Spikes) -> None:
         assert self.weight is not None
@@ -134,8 +194,24 @@ class Delivery:
         return f"{self._kernel_name} {kind} {'+'.join(sorted(self.seen)) or 'no spikes'}"
 
 
-def _narrowest(largest: float) -> Any:
+def _power_of_two(values: Array) -> int:
+    """Return the largest power of two that divides all integers: chips scale their weights by one."""
+    bits = int(np.bitwise_or.reduce(values, axis=None))
+    return bits & -bits or 1
+
+
+def _narrowest(values: Array, gain: int) -> Any:
+    low, high = (int(values.min()) // gain, int(values.max()) // gain) if values.size else (0, 0)
     for kind in (np.int8, np.int16, np.int32):
-        if largest <= np.iinfo(kind).max:
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
             return kind
     return np.int64
+
+
+def _chunk(values: Array, gain: int, kind: Any) -> int:
+    """Return how many weights any sum of which fits 16 bits; 0 where they are too few to be worth it."""
+    if kind not in (np.int8, np.int16) or not values.size:
+        return 0
+    largest = max(int(values.max()), -int(values.min())) // gain
+    fitting = np.iinfo(np.int16).max // max(largest, 1)
+    return fitting if fitting >= SHORTEST_CHUNK else 0

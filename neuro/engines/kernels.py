@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import numba
+import numpy as np
 
 jit: Any = numba.njit(cache=True, nogil=True, boundscheck=False, error_model="numpy")
 
@@ -37,23 +38,119 @@ def split(events, count, size, ptr, col, per_row, per_neuron):  # type: ignore[n
 
 
 @jit
-def integrate(v, rows, base, own, gain, Wt, ptr, col, acc):  # type: ignore[no-untyped-def]
+def integrate(v, rows, base, own, gain, Wt, ptr, col, acc, small, chunk):  # type: ignore[no-untyped-def]
     """Add base[row * own] and gain * (sum of the rows of Wt that spiked) to v[row]."""
-    n = v.shape[1]
     for index in range(len(rows)):
         r = rows[index]
-        first, last = ptr[r], ptr[r + 1]
-        start = base[r * own]
-        target = v[r]
-        if first == last:
-            for i in range(n):
-                target[i] += start[i]
-            continue
+        _integrate(v[r], base[r * own], gain, Wt, col, ptr[r], ptr[r + 1], acc, small, chunk)
+
+
+@jit
+def integrate_fire(  # type: ignore[no-untyped-def]
+    v, rows, base, own, gain, Wt, ptr, col, acc, small, chunk, rule, out_ptr, out_col, flags, per_row, per_neuron
+):
+    """``integrate`` and ``fire`` while the row is in the first-level cache; return the number of spikes."""
+    bounded, floor, ceiling, least, drop, zero = rule
+    words = flags.view(np.uint64)
+    k, following = 0, 0
+    for index in range(len(rows)):
+        r = rows[index]
+        _integrate(v[r], base[r * own], gain, Wt, col, ptr[r], ptr[r + 1], acc, small, chunk)
+        following = _silent(out_ptr, per_row, following, r, k)
+        if bounded:
+            _bound(v[r], floor, ceiling)
+        before = k
+        k = _fire(v[r], least, drop, zero, flags, words, out_col, k)
+        _count(out_ptr, per_row, per_neuron, out_col, r, before, k)
+    _silent(out_ptr, per_row, following, len(per_row), k)
+    return k
+
+
+@jit
+def fire(v, rows, rule, out_ptr, out_col, flags, per_row, per_neuron):  # type: ignore[no-untyped-def]
+    """Bound, fire and reset: the spikes of v[rows] as ptr and col, counted by replica and neuron; return their number.
+
+    ``rule``: (bounded, floor, ceiling, least potential that fires, theta, reset to zero), one value a neuron each.
+    """
+    bounded, floor, ceiling, least, drop, zero = rule
+    words = flags.view(np.uint64)
+    k, following = 0, 0
+    for index in range(len(rows)):
+        r = rows[index]
+        following = _silent(out_ptr, per_row, following, r, k)
+        if bounded:
+            _bound(v[r], floor, ceiling)
+        before = k
+        k = _fire(v[r], least, drop, zero, flags, words, out_col, k)
+        _count(out_ptr, per_row, per_neuron, out_col, r, before, k)
+    _silent(out_ptr, per_row, following, len(per_row), k)
+    return k
+
+
+@jit
+def _integrate(target, start, gain, Wt, col, first, last, acc, small, chunk):  # type: ignore[no-untyped-def]
+    n = len(target)
+    if first == last:
         for i in range(n):
-            acc[i] = 0
-        _gather(acc, Wt, col, first, last, n)
-        for i in range(n):
-            target[i] += start[i] + gain * acc[i]
+            target[i] += start[i]
+        return
+    for i in range(n):
+        acc[i] = 0
+    _gather(acc, small, chunk, Wt, col, first, last, n)
+    for i in range(n):
+        target[i] += start[i] + gain * acc[i]
+
+
+@jit
+def _bound(target, floor, ceiling):  # type: ignore[no-untyped-def]
+    for i in range(len(target)):
+        target[i] = min(max(target[i], floor[i]), ceiling[i])
+
+
+@jit
+def _fire(target, least, drop, zero, flags, words, col, k):  # type: ignore[no-untyped-def]
+    """Compare and reset all neurons at once; then look only into those words of eight flags that hold a spike."""
+    # One loop for each reset, so that both become vector instructions.
+    if zero:
+        for i in range(len(target)):
+            fired = target[i] >= least[i]
+            flags[i] = fired
+            target[i] = target.dtype.type(0) if fired else target[i]
+    else:
+        for i in range(len(target)):
+            fired = target[i] >= least[i]
+            flags[i] = fired
+            target[i] = (target[i] - drop[i]) if fired else target[i]
+    for j in range(len(words)):
+        if words[j]:
+            for i in range(8 * j, 8 * j + 8):
+                col[k] = i
+                k += flags[i]
+    return k
+
+
+@jit
+def _silent(ptr, per_row, following, r, k):  # type: ignore[no-untyped-def]
+    """Close the replicas from ``following`` to r - 1, which are outside their window; return r + 1."""
+    for other in range(following, r):
+        ptr[other] = k
+        per_row[other] = 0
+    ptr[r] = k
+    return r + 1
+
+
+@jit
+def _count(ptr, per_row, per_neuron, col, r, before, k):  # type: ignore[no-untyped-def]
+    per_row[r] = k - before
+    for s in range(before, k):
+        per_neuron[col[s]] += 1
+
+
+@jit
+def bound(v, rows, floor, ceiling):  # type: ignore[no-untyped-def]
+    """Keep v[rows] inside [floor, ceiling]."""
+    for index in range(len(rows)):
+        _bound(v[rows[index]], floor, ceiling)
 
 
 @jit
@@ -68,9 +165,21 @@ def add_base(v, rows, base, own):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _gather(acc, Wt, col, first, last, n):  # type: ignore[no-untyped-def]
-    """acc += the rows of Wt listed in col[first:last], four at a time to spare loads and stores of acc."""
+def _gather(acc, small, chunk, Wt, col, first, last, n):  # type: ignore[no-untyped-def]
+    """acc += the rows of Wt listed in col[first:last], four at a time to spare loads and stores of acc.
+
+    So many rows as cannot overflow 16 bits, ``chunk``, are summed in ``small`` first (0: weights too large for that):
+    twice as many numbers fit into an instruction.
+    """
     s = first
+    while chunk and s < last:
+        stop = min(last, s + chunk)
+        for i in range(n):
+            small[i] = 0
+        _gather_small(small, Wt, col, s, stop, n)
+        for i in range(n):
+            acc[i] += small[i]
+        s = stop
     while s + 4 <= last:
         a, b, c, d = Wt[col[s]], Wt[col[s + 1]], Wt[col[s + 2]], Wt[col[s + 3]]
         for i in range(n):
@@ -84,7 +193,24 @@ def _gather(acc, Wt, col, first, last, n):  # type: ignore[no-untyped-def]
 
 
 @jit
-def accumulate(v, rows, gain, Wt, ptr, col, acc):  # type: ignore[no-untyped-def]
+def _gather_small(small, Wt, col, first, last, n):  # type: ignore[no-untyped-def]
+    s = first
+    while s + 4 <= last:
+        a, b, c, d = Wt[col[s]], Wt[col[s + 1]], Wt[col[s + 2]], Wt[col[s + 3]]
+        for i in range(n):
+            two = np.int16(np.int16(a[i]) + np.int16(b[i]))
+            four = np.int16(two + np.int16(np.int16(c[i]) + np.int16(d[i])))
+            small[i] = np.int16(small[i] + four)
+        s += 4
+    while s < last:
+        a = Wt[col[s]]
+        for i in range(n):
+            small[i] = np.int16(small[i] + np.int16(a[i]))
+        s += 1
+
+
+@jit
+def accumulate(v, rows, gain, Wt, ptr, col, acc, small, chunk):  # type: ignore[no-untyped-def]
     """Add gain * (sum of the rows of Wt that spiked) to v[row]."""
     n = v.shape[1]
     for index in range(len(rows)):
@@ -94,7 +220,7 @@ def accumulate(v, rows, gain, Wt, ptr, col, acc):  # type: ignore[no-untyped-def
             continue
         for i in range(n):
             acc[i] = 0
-        _gather(acc, Wt, col, first, last, n)
+        _gather(acc, small, chunk, Wt, col, first, last, n)
         target = v[r]
         for i in range(n):
             target[i] += gain * acc[i]

@@ -27,14 +27,14 @@ def add_base(v: Array, rows: Array, base: Array, own: int) -> None:
 
 
 def integrate(
-    v: Array, rows: Array, base: Array, own: int, gain: int, Wt: Array, ptr: Array, col: Array, acc: Array
+    v: Array, rows: Array, base: Array, own: int, gain: int, Wt: Array, ptr: Array, col: Array, *scratch: Array | int
 ) -> None:
     """Add base[row * own] and gain * (sum of the rows of Wt that spiked) to v[row]."""
     add_base(v, rows, base, own)
-    accumulate(v, rows, gain, Wt, ptr, col, acc)
+    accumulate(v, rows, gain, Wt, ptr, col)
 
 
-def accumulate(v: Array, rows: Array, gain: int, Wt: Array, ptr: Array, col: Array, acc: Array) -> None:
+def accumulate(v: Array, rows: Array, gain: int, Wt: Array, ptr: Array, col: Array, *scratch: Array | int) -> None:
     """Add gain * (sum of the rows of Wt that spiked) to v[row]."""
     accumulate_graded(v, rows, gain, Wt, ptr, col, np.ones(ptr[-1], Wt.dtype))
 

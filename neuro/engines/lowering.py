@@ -54,17 +54,21 @@ class Neurons:
         return self.spec.start
 
     @cached_property
-    def plain(self) -> bool:
-        """Integrate-and-fire without leak, bounds, refractory time, bursts or signed spikes."""
+    def simple(self) -> bool:
+        """Integrate-and-fire without leak, wrap-around, refractory time, bursts or signed spikes."""
         p = self.spec
-        return (
-            p.leak is None
-            and p.v_floor is None
-            and p.v_ceiling is None
-            and p.refractory == 0
-            and p.max_spikes == 1
-            and not p.signed
-        )
+        return p.leak is None and p.overflow != "wrap" and p.refractory == 0 and p.max_spikes == 1 and not p.signed
+
+    @cached_property
+    def plain(self) -> bool:
+        """The same without bounds."""
+        return self.simple and self.floor is None and self.ceiling is None
+
+    def reaches_bounds(self, largest: float) -> bool:
+        """Whether a potential of magnitude up to ``largest`` can meet a bound."""
+        low = np.inf if self.floor is None else float(np.min(-self.floor))
+        high = np.inf if self.ceiling is None else float(np.min(self.ceiling))
+        return largest > min(low, high)
 
     def bias_row(self, step: int) -> Array | None:
         """Return the bias of one step of the window, (size,)."""
@@ -150,7 +154,8 @@ def current(port: Projection, target: Neurons, x: Array, exact: bool) -> Array:
         return z
     chip = port.current
     if chip is None:
-        return np.rint(z / _unit(target.spec)).astype(np.int64)
+        z /= _unit(target.spec)
+        return np.rint(z, out=z).astype(np.int64)
     z = z + chip.offset
     if chip.limit is not None:
         z = np.clip(z, -np.asarray(chip.limit), np.asarray(chip.limit))
@@ -212,13 +217,17 @@ def _scaled(weight: Weight, amplitude: Array, unit: Array | None) -> Weight:
             data = _integers(data / np.repeat(unit, np.diff(matrix.indptr)), "a sparse projection")
         return sp.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
     dense = np.asarray(weight, dtype=np.float64) * amplitude
-    return dense if unit is None else _integers(dense / unit[:, None], "a projection")
+    if unit is None:
+        return dense
+    dense /= unit[:, None]
+    return _integers(dense, "a projection")
 
 
 def _integers(numbers: Array, where: str) -> Array:
-    if numbers.size and float(np.abs(numbers).max()) > LARGEST:
+    """Return ``numbers`` rounded, as int64; their own memory serves for the rounding."""
+    most = max(float(numbers.max()), -float(numbers.min())) if numbers.size else 0.0
+    if most > LARGEST:
         raise EngineError(
-            f"{where}: a number is {float(np.abs(numbers).max()):.3g} times its grid, beyond exact arithmetic (2^52); "
-            "convert with a coarser grid"
+            f"{where}: a number is {most:.3g} times its grid, beyond exact arithmetic (2^52); convert with a coarser grid"
         )
-    return np.rint(numbers).astype(np.int64)
+    return np.rint(numbers, out=numbers).astype(np.int64)

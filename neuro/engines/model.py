@@ -59,16 +59,26 @@ def state_type(neurons: Neurons, bound: float, exact: bool) -> type:
 
 
 def neuron_group(
-    neurons: Neurons, index: int, replicas: int, kind: type, clock: Any, code_class: Any, direct: bool
+    neurons: Neurons, index: int, replicas: int, kind: type, clock: Any, code_class: Any, direct: bool, fused: bool = False
 ) -> tuple[Any, Any]:
     """Return (NeuronGroup of replicas x size neurons, its update or None).
 
-    ``direct``: the drive is added to v before the group runs, so that nothing is left of the update.
+    ``direct``: the drive is added to v before the group runs, so that nothing is left of the update;
+    ``fused``: nor of threshold and reset, which then belong to the engine.
     Variables: v; theta and bounds (scalars where all neurons share them); I the drive; n, m, r where the rule has them.
     """
     p = neurons.spec
     wide = kind is np.float64
     number = "1" if wide else "integer"
+    if fused:
+        return brian2.NeuronGroup(
+            replicas * neurons.size,
+            f"v : {number}",
+            clock=clock,
+            name=identifier(index, neurons.name),
+            codeobj_class=code_class,
+            dtype={"v": np.float64} if wide else None,
+        ), None
     rules = brian2_rules(p, "I", wide)
     namespace: dict[str, Any] = {}
     equations = [f"v : {number}"]

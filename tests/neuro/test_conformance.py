@@ -77,6 +77,7 @@ def test_engine_gives_the_spikes_of_the_reference(engine: str, case: Case) -> No
         pytest.param(EngineOptions(batch_size=64), marks=pytest.mark.slow),
         EngineOptions(batch_size=1000),
         EngineOptions(kernel="scipy"),
+        EngineOptions(neurons="brian2"),
         EngineOptions(delivery="dense"),
         pytest.param(EngineOptions(delivery="events"), marks=pytest.mark.slow),
         EngineOptions(dt=1e-4),
