@@ -4,7 +4,7 @@ Each fault is drawn once per chip (not per sample) from its own stream of ``seed
 everything that a lower one breaks. Numbers stay on the grid of the network: a deployed network stays one of integers,
 every engine runs it and all give the same spikes.
 
-Lost and spurious spikes are events of a run, not of a network: see :class:`SpikeFaults`.
+Lost and spurious spikes are events of a run, not of a network: see :class:`SpikeFaults`, an argument of ``simulate``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .errors import SpecError, problems
 from .network import INPUT, Population, Projection, SpikingNetwork, per_neuron
 
 Array = np.ndarray
-CHUNK = 32  # steps of random numbers drawn at once
+CHUNK = 8  # steps of random numbers drawn at once: bounds memory at any T and batch
 
 
 class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -46,11 +46,14 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class SpikeFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Spikes lost and added on their way, in every step of a run.
+    """Spikes lost and added on their way, in every step of a run; an argument of ``neuro.simulate``.
 
     ``lost``: chance that a spike reaches none of its targets (its neuron has reset all the same); ``spurious``: chance that a
     neuron that sent no spike in a step seems to have sent one (its potential does not change); ``seed``: of the streams
     "lost" and "spurious", one generator a sample, population and stream.
+
+    Every population that sends spikes is meant, those of a spike-coded input and of a spiking read-out too. Whatever is counted of
+    a run is counted where spikes arrive: sent, less lost, plus spurious ones. A burst is lost as a whole; a spurious spike is one.
     """
 
     lost: float = 0.0
@@ -80,6 +83,25 @@ def spike_faults(faults: SpikeFaults, population: Population, n_steps: int, samp
 
     ``samples`` are indices in the data set, so that neither batch size nor number of workers changes a fault.
     """
+    check_spike_faults(faults)
+    rates = {"lost": faults.lost, "spurious": faults.spurious}
+    # A rate of zero needs no numbers: the streams of the two kinds are apart.
+    streams = {
+        name: [generator(faults.seed, f"{name}:{population.name}", int(s)) for s in samples] if rate else []
+        for name, rate in rates.items()
+    }
+    for first in range(0, n_steps, CHUNK):
+        rows = min(CHUNK, n_steps - first)
+        drawn = {name: np.zeros((rows, len(samples), population.size), bool) for name in rates}
+        for name, stream in streams.items():
+            for i, g in enumerate(stream):
+                drawn[name][:, i] = g.random((rows, population.size)) < rates[name]
+        for k in range(rows):
+            yield drawn["lost"][k], drawn["spurious"][k]
+
+
+def check_spike_faults(faults: SpikeFaults) -> None:
+    """Raise SpecError where a rate is no chance in [0, 1]."""
     causes = [
         f"{name} {getattr(faults, name)!r}, expected a chance in [0, 1]"
         for name in ("lost", "spurious")
@@ -87,12 +109,6 @@ def spike_faults(faults: SpikeFaults, population: Population, n_steps: int, samp
     ]
     if causes:
         raise SpecError(problems("spike faults:", causes))
-    streams = [[generator(faults.seed, f"{name}:{population.name}", int(s)) for s in samples] for name in ("lost", "spurious")]
-    for first in range(0, n_steps, CHUNK):
-        rows = min(CHUNK, n_steps - first)
-        drawn = [np.stack([g.random((rows, population.size)) for g in stream], axis=1) for stream in streams]
-        for k in range(rows):
-            yield drawn[0][k] < faults.lost, drawn[1][k] < faults.spurious
 
 
 def disturb(spikes: Array, lost: Array, spurious: Array) -> Array:

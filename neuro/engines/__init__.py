@@ -14,6 +14,7 @@ import numpy as np
 from ..encoding import encoding as encoding_kind
 from ..encoding import with_encoder
 from ..errors import EngineError, SpecError, nearest
+from ..faults import SpikeFaults, check_spike_faults
 from ..network import SpikingNetwork
 from ..progress import ProgressCallback
 from ..readout import EarlyExit, Readout, resolve
@@ -69,6 +70,7 @@ def simulate(
     readout: str | Readout = "potential",
     record: Record | None = None,
     early_exit: EarlyExit | None = None,
+    faults: SpikeFaults | None = None,
     seed: int = 0,
     options: EngineOptions | None = None,
     progress: ProgressCallback | None = None,
@@ -85,6 +87,7 @@ def simulate(
     readout : a name of ``READOUTS`` or a Readout.
     record : what to keep beside answers and counts.
     early_exit : when to stop a sample before T steps.
+    faults : spikes lost and added on their way; faults of neurons and synapses are built into the network (``neuro.faults``).
     seed : of random encodings; each sample has its own stream.
     options : how the engine works.
     progress : called as samples are finished.
@@ -113,6 +116,7 @@ def simulate(
     check_record(record, net, len(x))
     if early_exit is not None and x.ndim == 3:
         raise EngineError("early exit is for single inputs; this network takes sequences")
+    faults = _faults(faults, net)
     spec = resolve(readout, net)
     _warn(net, x, int(n_steps))
     task = Task(
@@ -124,6 +128,7 @@ def simulate(
         early_exit=early_exit,
         record=record,
         progress=progress,
+        faults=faults,
     )
     memory.check(net, task, engine, replicas(net, task.n_samples, engine, options), options.workers)
     began = time.perf_counter()
@@ -135,6 +140,7 @@ def simulate(
             "encoding": next((p.encoder for p in net.populations if p.encoder), "constant"),
             "readout": msgspec.to_builtins(spec),
             "early_exit": msgspec.to_builtins(early_exit),
+            "faults": msgspec.to_builtins(faults),
             "seconds": time.perf_counter() - began,
             **info,
         }
@@ -201,6 +207,21 @@ def _inputs(net: SpikingNetwork, inputs: Array) -> Array:
     if x.ndim == 3 and x.shape[1] < 1:
         raise SpecError("sequences are empty; expected one input or more")
     return x
+
+
+def _faults(faults: SpikeFaults | None, net: SpikingNetwork) -> SpikeFaults | None:
+    """Return faults that can happen, or None."""
+    if faults is None:
+        return None
+    check_spike_faults(faults)
+    if not faults.lost and not faults.spurious:
+        return None
+    if net.protocol is not None:
+        raise EngineError(
+            f"spikes cannot be lost or added under the protocol {net.protocol.kind!r}: its pre-steps have no faults of their own; "
+            "convert with a method without pre-steps"
+        )
+    return faults
 
 
 def _warn(net: SpikingNetwork, x: Array, n_steps: int) -> None:

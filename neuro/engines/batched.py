@@ -23,13 +23,14 @@ import contextlib
 import gc
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import brian2
 import numpy as np
 
 from ..encoding import encoding, spike_train
 from ..errors import EngineError
+from ..faults import disturb
 from ..readout import Reader, decided
 from . import protocols
 from . import replicas as batch
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from . import EngineOptions
 
 Array = np.ndarray
+T = TypeVar("T")
 
 # Brian2 objects that are still alive when the interpreter exits print traces from their __del__.
 atexit.register(gc.collect)
@@ -114,7 +116,8 @@ class _Layer:
         self.rows = np.zeros(0, np.int64)  # slots inside their window
         self.graded = neurons.spec.max_spikes > 1 or neurons.spec.signed
         self.per_row = np.zeros(replicas, np.int64)
-        self.trains: list[tuple[Array, Array, Iterator[Array]]] = []
+        self.trains: list[tuple[Array, Array, Iterator[Array]]] = []  # of an encoder: (slots, samples, spikes of each step)
+        self.broken: list[tuple[Array, Array, Iterator[tuple[Array, Array]]]] = []  # (slots, samples, lost and spurious of each step)
         self.ring: deque[Spikes] = deque()
         self.group: Any = None
         self.firing: Firing | None = None
@@ -305,6 +308,9 @@ class _Simulation:
         layer.began[slots] = t
         layer.rows = np.flatnonzero(layer.sample >= 0)
         position = self._position_of(layer, t)
+        faults = task.spike_faults(layer.neurons.spec, samples, position)
+        if faults is not None:
+            layer.broken.append((slots, samples, faults))
         if layer.encoded:
             x = task.inputs(samples, position)
             length = layer.n_steps if encoding(str(layer.neurons.spec.encoder)).prefix else task.n_steps
@@ -397,7 +403,9 @@ class _Simulation:
         """Count the spikes of a population, keep them for their delay, read the answer from the last one."""
         rows = layer.rows
         spikes = None
-        if layer.encoded:
+        if self.task.faults is not None and layer.neurons.spec.spiking:
+            spikes = self._disturbed(layer)
+        elif layer.encoded:
             spikes = self._encoded_spikes(layer)
         elif layer.firing is not None:
             spikes = self._fired(layer, layer.firing)
@@ -471,23 +479,43 @@ class _Simulation:
         layer.per_row[:] = np.bincount(row, weights=size, minlength=self.replicas).astype(np.int64)
 
     def _encoded_spikes(self, layer: _Layer) -> Spikes:
-        fired = np.zeros((self.replicas, layer.size), bool)
-        going = []
-        for slots, samples, train in layer.trains:
-            row = next(train, None)
-            if row is None:
-                continue
-            still = layer.sample[slots] == samples
-            fired[slots[still]] = row[still]
-            if still.any():
-                going.append((slots, samples, train))
-        layer.trains = going
+        fired = self._encoded(layer)
         slot, col = np.nonzero(fired)
         layer.per_row[:] = np.bincount(slot, minlength=self.replicas)
         layer.neuron_counts += np.bincount(col, minlength=layer.size)
         ptr = np.zeros(self.replicas + 1, np.int64)
         np.cumsum(layer.per_row, out=ptr[1:])
         return Spikes(ptr, col.astype(np.int32), None, len(col))
+
+    def _encoded(self, layer: _Layer) -> Array:
+        """Return the spikes that an encoder sends in this step, (replicas, size) bool."""
+        fired = np.zeros((self.replicas, layer.size), bool)
+        for slots, still, row in _advanced(layer, layer.trains):
+            fired[slots] = row[still]
+        return fired
+
+    def _disturbed(self, layer: _Layer) -> Spikes:
+        """Return the spikes of a step as they arrive, some lost and some added."""
+        shape = (self.replicas, layer.size)
+        if layer.encoded:
+            sent = self._encoded(layer).astype(np.int64)
+        else:
+            assert layer.space is not None
+            sent = np.zeros(shape, np.int64)
+            events = layer.space[: int(layer.space[-1])]
+            sent.reshape(-1)[events] = 1 if layer.n is None else layer.n[events]
+        lost, spurious = np.zeros(shape, bool), np.zeros(shape, bool)
+        for slots, still, (gone, added) in _advanced(layer, layer.broken):
+            lost[slots], spurious[slots] = gone[still], added[still]
+        arrived = disturb(sent, lost, spurious)
+        size = np.abs(arrived)
+        layer.per_row[:] = size.sum(axis=1)
+        layer.neuron_counts += size.sum(axis=0)
+        row, col = np.nonzero(arrived)
+        ptr = np.zeros(self.replicas + 1, np.int64)
+        np.cumsum(np.bincount(row, minlength=self.replicas), out=ptr[1:])
+        val = arrived[row, col].astype(np.int32) if layer.graded else None
+        return Spikes(ptr, col.astype(np.int32), val, len(col))
 
     def _by_step(self, layer: _Layer, rows: Array) -> Iterator[tuple[int, int, Array]]:
         """Yield (relative step, position, slots) for the slots of a population; one group unless samples exit early."""
@@ -578,6 +606,19 @@ class _Simulation:
         self.next_entry[slots[waiting]] = self.t + 1
         if self.finished == self.task.n_samples:
             self.network.stop()
+
+
+def _advanced(layer: _Layer, streams: list[tuple[Array, Array, Iterator[T]]]) -> list[tuple[Array, Array, T]]:
+    """Take one step of every stream of a layer: (slots that still work on the stream's samples, which they are, the step's value)."""
+    found, going = [], []
+    for slots, samples, stream in streams:
+        value = next(stream, None)
+        still = layer.sample[slots] == samples
+        if value is not None and still.any():
+            found.append((slots[still], still, value))
+            going.append((slots, samples, stream))
+    streams[:] = going
+    return found
 
 
 class _Slot(brian2.BrianObject):

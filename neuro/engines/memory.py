@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..encoding import CHUNK
 from ..errors import EngineError
+from ..faults import CHUNK as FAULT_STEPS
 from ..network import SpikingNetwork
 from .lowering import weight_count
 from .task import Task
@@ -57,7 +58,9 @@ def replica_bytes(network: SpikingNetwork, task: Task, engine: str) -> int:
         return 8 * size * (task.n_steps + 8)
     encoded = sum((4 * CHUNK + 16) * p.size for p in network.populations if p.encoder is not None)
     trials = 2 if network.protocol is not None else 1
-    return NEURON_BYTES * size * trials + encoded
+    # What is lost and added, kept dense, and the spikes of a step as they leave and as they arrive.
+    broken = 0 if task.faults is None else (2 * FAULT_STEPS + 24) * size
+    return NEURON_BYTES * size * trials + encoded + broken
 
 
 def check(network: SpikingNetwork, task: Task, engine: str, batch: int, workers: int) -> None:

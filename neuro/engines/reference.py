@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import neurons as rules
 from ..encoding import encoding, spike_train
+from ..faults import disturb
 from ..network import Weight
 from ..readout import Reader, decided
 from . import protocols
@@ -59,6 +60,7 @@ def _window(
         for p in low.neurons
         if p.spec.encoder is not None
     }
+    faults = {p.name: task.spike_faults(p.spec, rows, position) for p in low.neurons}
     sent: dict[str, list[Array]] = {p.name: [] for p in low.neurons}
     out = low.neurons[-1]
     reader = Reader(task.readout, out.v_init, out.unit, out.theta, task.n_steps, n)
@@ -88,6 +90,9 @@ def _window(
                         if 0 <= step < task.n_steps:
                             drive = drive + deliver(s.weight, sent[source.name][step])
                 fired = rules.step(p.spec, states[p.name], drive, p.theta, p.floor, p.ceiling)
+            broken = faults[p.name]
+            if broken is not None:
+                fired = disturb(fired, *next(broken))
             sent[p.name].append(fired)
             if p.spec.spiking and alive.any():
                 tally.count(p.name, rows[alive], position, k, fired[alive])

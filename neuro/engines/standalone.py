@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def run_blocks(low: Lowered, task: Task, options: EngineOptions, blocks: list[Ar
             "device 'cpp_standalone' needs a C++ compiler and none was found: install one (Debian: apt-get install g++; "
             "macOS: xcode-select --install; Windows: Visual Studio Build Tools), or use device='runtime'"
         )
-    quiet = Task(task.x, task.n_steps, task.readout, task.batch_size, task.seed, record=task.record, first_sample=task.first_sample)
+    quiet = replace(task, early_exit=None, progress=None, stream=None)
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="spikeport-standalone-") as folder:
         with ProcessPoolExecutor(1, mp_context=context) as pool:

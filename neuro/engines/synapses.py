@@ -19,6 +19,7 @@ import scipy.sparse as sp
 
 from ..encoding import spike_train
 from ..errors import EngineError
+from ..faults import SpikeFaults, check_spike_faults, disturb
 from ..network import SpikingNetwork
 from ..neurons import brian2_rules
 from ..readout import Reader, Readout
@@ -39,7 +40,7 @@ class Model:
 
     ``network`` runs with ``network.run(n_windows * n_steps + depth - 1 steps)``; see ``duration``. ``groups`` and
     ``synapses`` are by name, ``spikes`` the SpikeMonitors, ``potential`` the StateMonitor of the read-out;
-    ``inputs`` the TimedArrays that hold currents and spike trains, by population. Potentials are in units of each
+    ``inputs`` the TimedArrays that hold currents, spike trains and faults, by population. Potentials are in units of each
     neuron's grid: ``units[name]`` turns them into the units of the source network.
     """
 
@@ -55,7 +56,14 @@ class Model:
 
 
 def build(
-    network: SpikingNetwork, inputs: Array, n_steps: int, *, dt: float = 1e-3, target: str | None = "numpy", seed: int = 0
+    network: SpikingNetwork,
+    inputs: Array,
+    n_steps: int,
+    *,
+    dt: float = 1e-3,
+    target: str | None = "numpy",
+    faults: SpikeFaults | None = None,
+    seed: int = 0,
 ) -> Model:
     """Return the network, presenting ``inputs`` one after the other, as ordinary Brian2 objects.
 
@@ -66,29 +74,42 @@ def build(
     n_steps : T, steps of a window.
     dt : Brian2's time step [s].
     target : ``"numpy"``, ``"cython"``, or None for Brian2's own preference.
+    faults : spikes lost and added on their way; Synapses then follow the event ``arrives`` instead of ``spike``.
     seed : of random encodings.
 
     Raises
     ------
     EngineError : graded spikes over a delay of more than one step, which Synapses cannot carry.
     """
+    if faults is not None:
+        check_spike_faults(faults)
     low = lower(network)
-    task = Task(x=np.asarray(inputs), n_steps=n_steps, readout=Readout(), batch_size=1, seed=seed)
+    task = Task(x=np.asarray(inputs), n_steps=n_steps, readout=Readout(), batch_size=1, seed=seed, faults=faults)
     arrays = input_arrays(low, task, np.arange(task.n_samples))
     return _build(low, task, arrays, task.n_samples * task.n_positions, dt, code_object_class(target) if target else None)
 
 
 def input_arrays(low: Lowered, task: Task, rows: Array) -> dict[str, Array]:
-    """Return currents (n_windows, size) and spike trains (n_windows * T, size) of these samples, by population."""
+    """Return currents (n_windows, size) and spike trains (n_windows * T, size) of these samples, by population.
+
+    Beside a population whose spikes fail stands its fault of every step, (n_windows * T, size): 1 lost, 2 spurious, 3 both, whichever applies.
+    """
     arrays: dict[str, list[Array]] = {}
     for row in rows:
         for position in range(task.n_positions):
             x = task.inputs(np.array([row]), position)
             for p in low.neurons:
+                faults = task.spike_faults(p.spec, np.array([row]), position)
                 if p.spec.encoder is not None:
                     train = spike_train(p.spec, x, task.n_steps, task.sample_index(np.array([row]), position), task.seed)
+                    if faults is not None:
+                        train = (disturb(sent, *gone) for sent, gone in zip(train, faults, strict=True))
                     arrays.setdefault(p.name, []).append(np.concatenate(list(train)).astype(np.float64))
-                elif any(port.post == p.name for port in low.ports):
+                    continue
+                if faults is not None:
+                    codes = np.concatenate([lost + 2.0 * spurious for lost, spurious in faults])
+                    arrays.setdefault(_of_faults(p.name), []).append(codes)
+                if any(port.post == p.name for port in low.ports):
                     current = low.currents(p.name, x)
                     assert current is not None
                     arrays.setdefault(p.name, []).append(current.astype(np.float64))
@@ -96,7 +117,7 @@ def input_arrays(low: Lowered, task: Task, rows: Array) -> dict[str, Array]:
 
 
 def _build(low: Lowered, task: Task, arrays: Mapping[str, Array], n_windows: int, dt: float, code_class: Any) -> Model:
-    _check(low)
+    _check(low, task)
     clock = brian2.Clock(dt=dt * brian2.second, name="spikeport_clock*")
     inputs: dict[str, Any] = {}
     groups, synapses, spikes = {}, {}, {}
@@ -106,8 +127,13 @@ def _build(low: Lowered, task: Task, arrays: Mapping[str, Array], n_windows: int
             inputs[p.name] = brian2.TimedArray(
                 arrays[p.name], dt=span * clock.dt, name=identifier(index, p.name).replace("*", "_in*")
             )
+        if _of_faults(p.name) in arrays:
+            inputs[_of_faults(p.name)] = brian2.TimedArray(
+                arrays[_of_faults(p.name)], dt=clock.dt, name=identifier(index, p.name).replace("*", "_faults*")
+            )
         echo = task.n_positions if any(s.delay is None and s.spec.post == p.name for s in low.synapses) else 0
-        groups[p.name] = _group(p, index, task.n_steps, n_windows, clock, inputs.get(p.name), code_class, echo)
+        given = (inputs.get(p.name), inputs.get(_of_faults(p.name)))
+        groups[p.name] = _group(p, index, task.n_steps, n_windows, clock, given, code_class, echo)
     for index, s in enumerate(low.synapses):
         if not np.any(s.weight.data if sp.issparse(s.weight) else s.weight):
             continue  # Brian2 refuses Synapses without a synapse
@@ -115,7 +141,10 @@ def _build(low: Lowered, task: Task, arrays: Mapping[str, Array], n_windows: int
     for p in low.neurons:
         if p.spec.spiking:
             graded = ["n"] if _graded(p) else None
-            spikes[p.name] = brian2.SpikeMonitor(groups[p.name], variables=graded, codeobj_class=code_class)
+            if _event(groups[p.name]) == "spike":
+                spikes[p.name] = brian2.SpikeMonitor(groups[p.name], variables=graded, codeobj_class=code_class)
+            else:
+                spikes[p.name] = brian2.EventMonitor(groups[p.name], _event(groups[p.name]), codeobj_class=code_class)
     out = low.neurons[-1]
     watched = {}
     for name in {out.name, *task.record.potentials}:
@@ -133,9 +162,25 @@ def _graded(p: Neurons) -> bool:
     return p.spec.max_spikes > 1 or p.spec.signed
 
 
-def _check(low: Lowered) -> None:
+def _of_faults(name: str) -> str:
+    """Return the name under which the faults of a population's spikes are given."""
+    return f"{name} (faults)"
+
+
+def _event(group: Any) -> str:
+    """Return the event of a group's spikes as they arrive."""
+    return "arrives" if "arrives" in group.events else "spike"
+
+
+def _check(low: Lowered, task: Task) -> None:
     if low.network.protocol is not None:
         raise EngineError(f"engine 'synapses' cannot run the protocol {low.network.protocol.kind!r}; use 'batched' or 'reference'")
+    graded = [p.name for p in low.neurons if _graded(p)]
+    if graded and task.faults is not None:
+        raise EngineError(
+            f"engine 'synapses' cannot lose or add burst or signed spikes ({', '.join(graded)}): "
+            "Synapses read the value of a spike from the neuron that sent it; use 'batched' or 'reference'"
+        )
     for s in low.synapses:
         if _graded(low[s.spec.pre]) and s.delay != 1:
             raise EngineError(
@@ -145,13 +190,15 @@ def _check(low: Lowered) -> None:
 
 
 def _group(
-    p: Neurons, index: int, n_steps: int, n_windows: int, clock: Any, values: Any, code_class: Any, echo: int
+    p: Neurons, index: int, n_steps: int, n_windows: int, clock: Any, given: tuple[Any, Any], code_class: Any, echo: int
 ) -> Any:
     """Return the NeuronGroup of one population with its window as Brian2 code.
 
+    ``given``: its current or spike train, and the faults of its spikes; None where there are none.
     ``echo``: inputs of a sequence where recurrent spikes arrive (0: none do); the first input of a sequence hears none.
     """
     name = identifier(index, p.name)
+    values, faults = given
     if p.spec.encoder is not None:
         return brian2.NeuronGroup(
             p.size,
@@ -188,6 +235,13 @@ def _group(
     equations += [f"{variable} : 1" for variable in rules.variables]
     if p.spec.refractory:
         namespace["refractory_steps"] = p.spec.refractory
+    events = {}
+    if faults is not None:
+        equations.append("fault : 1")
+        namespace["fault_of_step"] = faults
+        namespace["fault_lag"] = p.start * clock.dt
+        lost, spurious = "(fault == 1 or fault == 3)", "fault >= 2"
+        events["arrives"] = f"(({rules.threshold}) and not {lost}) or (not ({rules.threshold}) and {spurious})"
     update = [
         "running = int(t_in_timesteps >= first_step and t_in_timesteps < last_step)",
         "begins = running * int((t_in_timesteps - first_step) % n_steps == 0)",
@@ -195,6 +249,7 @@ def _group(
         *(f"{variable} = {variable} * (1 - begins)" for variable in rules.variables if variable != "n"),
         f"drive = running * ({drive})",
         rules.update,
+        *(["fault = running * fault_of_step(t - fault_lag, i)"] if events else []),
         # Outside its window a neuron rests at zero, where it cannot fire.
         "v = v * running",
         "arrivals = 0",
@@ -205,6 +260,7 @@ def _group(
         "\n".join(equations),
         threshold=rules.threshold,
         reset=rules.reset or None,
+        events=events,
         namespace=namespace,
         clock=clock,
         name=name,
@@ -235,6 +291,7 @@ def _synapses(low: Lowered, index: int, groups: Mapping[str, Any], n_steps: int,
         delay=(delay - 1) * clock.dt,
         clock=clock,
         name=f"spikeport_synapses_{index}*",
+        on_event={"pre": _event(groups[pre.name])},
         codeobj_class=code_class,
         dtype=np.float64,
     )
@@ -249,7 +306,7 @@ def _synapses(low: Lowered, index: int, groups: Mapping[str, Any], n_steps: int,
 
 def run(low: Lowered, task: Task, options: EngineOptions) -> tuple[Tally, dict[str, Any]]:
     """Run every sample, one replica, in blocks of windows."""
-    _check(low)
+    _check(low, task)
     if task.early_exit is not None:
         raise EngineError("engine 'synapses' runs all T steps; early exit needs 'batched' or 'reference'")
     bound = low.largest(task.n_steps, float(np.abs(task.x).max()) if task.x.size else 0.0)
@@ -257,7 +314,8 @@ def run(low: Lowered, task: Task, options: EngineOptions) -> tuple[Tally, dict[s
     if low.exact and bound[worst] >= LARGEST:
         raise EngineError(f"{worst}: potentials reach {bound[worst]:.3g}, beyond exact arithmetic (2^52); use fewer steps")
     tally = Tally(low, task)
-    width = sum(n.size * (task.n_steps if n.spec.encoder else 1) for n in low.neurons) * 8 * task.n_positions
+    every_step = task.faults is not None
+    width = sum(n.size * (task.n_steps if n.spec.encoder or every_step else 1) for n in low.neurons) * 8 * task.n_positions
     block = max(1, min(task.n_samples, task.batch_size or BLOCK_BYTES // max(width, 1)))
     info = {
         "target": options.target if options.device == "runtime" else "cpp",

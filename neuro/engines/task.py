@@ -5,7 +5,7 @@ Shared by all engines, so that counting and answering cannot differ between them
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,8 @@ import numpy as np
 
 from ..encoding import encoding
 from ..errors import EngineError
-from ..network import SpikingNetwork, fan_out
+from ..faults import SpikeFaults, spike_faults
+from ..network import Population, SpikingNetwork, fan_out
 from ..progress import Progress, ProgressCallback
 from ..readout import EarlyExit, Readout
 from ..recording import Recording
@@ -59,6 +60,7 @@ class Task:
     first_sample: int = 0
     progress: ProgressCallback | None = None
     stream: SpikeStream | None = None  # open while the engine runs
+    faults: SpikeFaults | None = None  # None where no spike is lost or added
 
     @property
     def n_samples(self) -> int:
@@ -78,6 +80,12 @@ class Task:
     def sample_index(self, rows: Array, position: int = 0) -> Array:
         """Return the index that keys the random stream of each row."""
         return (rows + self.first_sample) * self.n_positions + position
+
+    def spike_faults(self, p: Population, rows: Array, position: int = 0) -> Iterator[tuple[Array, Array]] | None:
+        """Return the (lost, spurious) of every step of these rows' windows; None where there are none."""
+        if self.faults is None or not p.spiking:
+            return None
+        return spike_faults(self.faults, p, self.n_steps, self.sample_index(rows, position))
 
     def report(self, done: int) -> None:
         """Tell whoever listens how far the run is."""

@@ -80,6 +80,7 @@ def part_of(task: Task, first: int, last: int) -> Task:
         early_exit=task.early_exit,
         record=mine,
         first_sample=task.first_sample + first,
+        faults=task.faults,
     )
 
 

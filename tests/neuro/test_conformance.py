@@ -10,6 +10,7 @@ from strategies import Case, cases
 
 from neuro.engines import ENGINES, EngineOptions, Record, simulate
 from neuro.errors import EngineError
+from neuro.faults import SpikeFaults
 from neuro.network import Population, Projection, SpikingNetwork
 from neuro.readout import EarlyExit, Readout
 from neuro.recording import GROUPS, Recording
@@ -19,7 +20,11 @@ RELAXED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, Hea
 
 
 def run(
-    case: Case, engine: str, options: EngineOptions | None = None, early_exit: EarlyExit | None = None
+    case: Case,
+    engine: str,
+    options: EngineOptions | None = None,
+    early_exit: EarlyExit | None = None,
+    faults: SpikeFaults | None = None,
 ) -> Recording:
     names = tuple(p.name for p in case.network.populations)
     spiking = tuple(p.name for p in case.network.populations if p.spiking)
@@ -39,6 +44,7 @@ def run(
         seed=case.seed,
         options=options,
         early_exit=early_exit,
+        faults=faults,
     )
 
 
@@ -110,6 +116,32 @@ def test_early_exit_answers_what_the_full_run_would_have(case: Case, exit_rule: 
     for sample, step in enumerate(early.decided_at):
         assert early.predictions[sample] == full.predictions_at[step - 1, sample]
         assert (early.predictions_at[:step, sample] == full.predictions_at[:step, sample]).all()
+
+
+FAULTY = st.builds(
+    SpikeFaults, lost=st.sampled_from([0.0, 0.1, 1.0]), spurious=st.sampled_from([0.0, 0.05, 1.0]), seed=st.integers(0, 99)
+)
+
+
+@pytest.mark.parametrize("engine", FASTER)
+@settings(max_examples=10, **RELAXED)
+@given(case=cases(), faults=FAULTY, batch=st.sampled_from([1, 3, 1000]))
+def test_engines_lose_and_add_the_same_spikes(engine: str, case: Case, faults: SpikeFaults, batch: int) -> None:
+    graded = any(p.max_spikes > 1 or p.signed for p in case.network.populations)
+    if engine == "synapses" and graded and (faults.lost or faults.spurious):
+        with pytest.raises(EngineError, match="cannot lose or add burst or signed spikes.*use 'batched' or 'reference'"):
+            run(case, engine, faults=faults)
+    elif not refused(case, engine):
+        options = EngineOptions(batch_size=batch)
+        assert_same(run(case, engine, options, faults=faults), run(case, "reference", faults=faults))
+
+
+@settings(max_examples=8, **RELAXED)
+@given(case=cases(recurrent=False), faults=FAULTY, batch=st.sampled_from([1, 7]))
+def test_early_exit_changes_no_fault(case: Case, faults: SpikeFaults, batch: int) -> None:
+    rule = EarlyExit(threshold=0.6, min_steps=1)
+    early = run(case, "batched", EngineOptions(batch_size=batch), rule, faults)
+    assert_same(early, run(case, "reference", early_exit=rule, faults=faults))
 
 
 def test_early_exit_frees_its_slot() -> None:

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from neuro.chip import load_chip
 from neuro.deploy import DeployOptions, deploy
-from neuro.engines import Record, simulate
-from neuro.errors import SpecError
+from neuro.engines import EngineOptions, Record, simulate
+from neuro.engines.workers import part_of
+from neuro.errors import EngineError, SpecError
 from neuro.faults import Faults, SpikeFaults, disturb, spike_faults, with_faults
 from neuro.network import per_neuron
 from neuro.quantize import quantize
@@ -193,4 +194,70 @@ def test_disturbed_spikes():
 
 def test_wrong_chances_are_named():
     with pytest.raises(SpecError, match=r"lost 2\.0.*\n.*spurious -1\.0"):
-        next(spike_faults(SpikeFaults(lost=2.0, spurious=-1.0), network()["hidden1"], 1, np.array([0])))
+        simulate(network(), X, 2, faults=SpikeFaults(lost=2.0, spurious=-1.0))
+
+
+@pytest.mark.parametrize("encoder", [False, True])
+def test_certain_faults_have_a_closed_form(encoder):
+    net = network(deployed=True, encoder=encoder)
+    n_steps, healthy = 8, simulate(net, X, 8, engine="reference")
+    names = [p.name for p in net.populations if p.spiking]
+    gone = simulate(net, X, n_steps, engine="reference", faults=SpikeFaults(lost=1.0))
+    assert all(gone.neuron_counts[name].sum() == 0 for name in names)
+    assert sum(ops.sum() for ops in gone.synaptic_operations.values()) == 0
+    added = simulate(net, X, n_steps, engine="reference", faults=SpikeFaults(spurious=1.0))
+    assert all((added.neuron_counts[name] == n_steps * len(X)).all() for name in names)
+    # The first population hears nothing that fails: where both are certain, it seems to fire exactly where it did not.
+    both = simulate(net, X, n_steps, engine="reference", faults=SpikeFaults(lost=1.0, spurious=1.0))
+    np.testing.assert_array_equal(both.neuron_counts[names[0]], n_steps * len(X) - healthy.neuron_counts[names[0]])
+
+
+def test_the_rates_are_those_asked_for():
+    net, n_steps = dense([10, 400, 3], seed=1, gain=3.0), 25
+    x = np.random.default_rng(1).random((40, 10))
+    sent = simulate(net, x, n_steps).neuron_counts["hidden1"].sum()
+    arrived = simulate(net, x, n_steps, faults=SpikeFaults(lost=0.2, seed=1)).neuron_counts["hidden1"].sum()
+    assert abs(arrived / sent - 0.8) < 5 * np.sqrt(0.16 / sent)
+    silent = 400 * n_steps * len(x) - sent
+    more = simulate(net, x, n_steps, faults=SpikeFaults(spurious=0.01, seed=1)).neuron_counts["hidden1"].sum() - sent
+    assert abs(more / silent - 0.01) < 5 * np.sqrt(0.0099 / silent)
+
+
+def test_a_sample_loses_the_same_spikes_in_any_company():
+    net = network(deployed=True, encoder=True)
+    faults = SpikeFaults(lost=0.2, spurious=0.05, seed=5)
+    together = simulate(net, X, 6, faults=faults)
+    assert together.info["faults"] == {"lost": 0.2, "spurious": 0.05, "seed": 5}
+    assert simulate(net, X, 6, faults=SpikeFaults(seed=5)).info["faults"] is None
+    first = simulate(net, X[:4], 6, faults=faults, options=EngineOptions(batch_size=3))
+    np.testing.assert_array_equal(first.outputs, together.outputs[:4])
+    longer = simulate(net, X, 9, faults=faults)
+    np.testing.assert_array_equal(longer.predictions_at[:6], together.predictions_at)
+    assert (simulate(net, X, 6, faults=SpikeFaults(lost=0.2, spurious=0.05, seed=6)).outputs != together.outputs).any()
+
+
+def test_workers_take_the_faults_along():
+    from neuro.engines.task import Task
+    from neuro.readout import Readout
+
+    faults = SpikeFaults(lost=0.1)
+    part = part_of(Task(x=X, n_steps=4, readout=Readout(), batch_size=2, faults=faults), 2, 5)
+    assert part.faults is faults and part.sample_index(np.arange(3)).tolist() == [2, 3, 4]
+
+
+@pytest.mark.slow
+def test_a_compiled_program_loses_the_same_spikes():
+    net, faults = network(encoder=True), SpikeFaults(lost=0.2, spurious=0.05, seed=5)
+    options = EngineOptions(device="cpp_standalone", batch_size=4)
+    compiled = simulate(net, X, 6, engine="synapses", faults=faults, options=options)
+    plain = simulate(net, X, 6, engine="reference", faults=faults)
+    np.testing.assert_array_equal(compiled.outputs, plain.outputs)
+    np.testing.assert_array_equal(compiled.neuron_counts["hidden2"], plain.neuron_counts["hidden2"])
+
+
+def test_protocols_have_no_faults_of_their_own():
+    from neuro.network import Protocol
+
+    net = replace(network(), protocol=Protocol("srp", 4))
+    with pytest.raises(EngineError, match="protocol 'srp'.*without pre-steps"):
+        simulate(net, X, 4, faults=SpikeFaults(lost=0.1))
