@@ -177,8 +177,9 @@ class _Simulation:
             for main, trial in plan.trials.items():  # COS starts a population as far off as its trial went
                 bounds[main] += bounds[trial] + 3 * float(np.max(np.asarray(low[main].theta)))
         args = (task, options, replicas, self.clock)
-        # Protocols look at potentials and masks between threshold and reset, so their neurons stay with Brian2.
-        fused = options.neurons == "auto" and self.kernel_name == "numba" and plan is None
+        # Protocols look at potentials and masks between threshold and reset, so their neurons stay with Brian2; so do those whose
+        # spikes fail, which are gone through one by one after all.
+        fused = options.neurons == "auto" and self.kernel_name == "numba" and plan is None and task.faults is None
         self.layers = {n.name: _Layer(low, n, i, args, bounds[n.name], fused) for i, n in enumerate(low.neurons)}
         self.incoming: dict[str, list[tuple[_Layer, Synapses, Delivery]]] = {name: [] for name in self.layers}
         for s in low.synapses:
