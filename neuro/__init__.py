@@ -10,7 +10,7 @@ from .conventional import conventional
 from .deploy import Deployment, DeployOptions, deploy
 from .encoding import ENCODINGS
 from .energy import energy
-from .engines import ENGINES, EngineOptions, Record, simulate
+from .engines import ENGINES, EngineOptions, Record, simulate, simulate_each
 from .errors import SpikeportError
 from .latency import latency
 from .network import Population, Projection, SpikingNetwork
@@ -43,4 +43,5 @@ __all__ = [
     "list_chips",
     "load_chip",
     "simulate",
+    "simulate_each",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, Literal
 
@@ -101,23 +101,93 @@ def simulate(
     SpecError : unknown names, T < 1, inputs of the wrong shape or not finite.
     EngineError : what this engine cannot do.
     """
-    options = options or EngineOptions()
+    rec = (record or Record(), early_exit, faults, progress)
+    tally, info = _simulate(network, inputs, n_steps, engine, encoding, readout, rec, seed, options or EngineOptions())
+    return tally.recording(info)
+
+
+def simulate_each(
+    network: Any,
+    inputs: Array,
+    steps: Sequence[int],
+    *,
+    engine: str = "batched",
+    encoding: str | None = None,
+    readout: str | Readout = "potential",
+    seed: int = 0,
+    options: EngineOptions | None = None,
+    progress: ProgressCallback | None = None,
+) -> dict[int, Recording]:
+    """Run inputs once for the most of ``steps`` steps; return {T: Recording}, each what a run of T steps would have recorded.
+
+    The first T steps of a longer run are a run of T steps, unless something depends on T. The other parameters are those of
+    :func:`simulate`. ``info`` is that of the one run, with its seconds and, in the shorter ones, ``part_of_steps``.
+
+    Raises
+    ------
+    SpecError : as :func:`simulate`; no steps.
+    EngineError : as :func:`simulate`; sequences, an encoding or read-out that depends on T, or a network converted for one T.
+    """
+    wanted = sorted(set(steps))
+    if not wanted:
+        raise SpecError("steps: name at least one number of steps")
+    for k in wanted[:-1]:
+        _whole(k)
+    rec = (Record(), None, None, progress)
+    spec = (engine, encoding, readout, rec, seed, options or EngineOptions())
+    tally, info = _simulate(network, inputs, wanted[-1], *spec, also=tuple(int(k) for k in wanted[:-1]))
+    whole = tally.recording(info)
+    return {**{int(k): tally.shorter_recording(int(k), whole) for k in wanted[:-1]}, int(wanted[-1]): whole}
+
+
+def depends_on_steps(network: SpikingNetwork, encoding: str | None = None, readout: str = "potential") -> str:
+    """Return why the first T steps of a longer run are no run of T steps, "" where they are."""
+    if network.recurrent:
+        return "the network takes sequences, of which every input lasts T steps"
+    kinds = {p.encoder for p in network.populations if p.encoder} | ({encoding} if encoding else set())
+    found = [k for k in kinds if not encoding_kind(k).prefix]
+    if found:
+        return f"the spikes of the encoding {found[0]!r} depend on T"
+    if readout == "delayed":
+        return "the read-out 'delayed' leaves out steps by T"
+    made_for = network.info.get("calibrated_for_T")
+    return f"the network was converted for T = {made_for}" if made_for is not None else ""
+
+
+Kept = tuple[Record, EarlyExit | None, SpikeFaults | None, ProgressCallback | None]
+
+
+def _simulate(
+    network: Any,
+    inputs: Array,
+    n_steps: int,
+    engine: str,
+    encoding: str | None,
+    readout: str | Readout,
+    kept: Kept,
+    seed: int,
+    options: EngineOptions,
+    also: tuple[int, ...] = (),
+) -> tuple[Tally, dict[str, Any]]:
+    """Check what is asked, run it; return the tally and what the Recording says of the run."""
+    record, early_exit, faults, progress = kept
     net = _network(network, encoding)
     if engine not in ENGINES:
         raise SpecError(f"engine {engine!r} is not known{nearest(engine, ENGINES)}")
-    if isinstance(n_steps, bool) or not isinstance(n_steps, int | np.integer) or n_steps < 1:
-        raise SpecError(f"n_steps is {n_steps!r}, expected an integer of 1 or more")
+    _whole(n_steps)
     if options.batch_size is not None and options.batch_size < 1:
         raise SpecError(f"batch_size is {options.batch_size}, expected 1 or more")
     if options.workers < 1:
         raise SpecError(f"workers is {options.workers}, expected 1 or more")
     x = _inputs(net, inputs)
-    record = record or Record()
     check_record(record, net, len(x))
     if early_exit is not None and x.ndim == 3:
         raise EngineError("early exit is for single inputs; this network takes sequences")
     faults = _faults(faults, net)
     spec = resolve(readout, net)
+    cause = depends_on_steps(net, readout=spec.kind) if also else ""
+    if cause:
+        raise EngineError(f"one run cannot stand for T = {', '.join(map(str, (*also, n_steps)))}: {cause}; simulate each T by itself")
     _warn(net, x, int(n_steps))
     task = Task(
         x=x,
@@ -129,22 +199,26 @@ def simulate(
         record=record,
         progress=progress,
         faults=faults,
+        also=also,
     )
     memory.check(net, task, engine, replicas(net, task.n_samples, engine, options), options.workers)
     began = time.perf_counter()
     with streamed(task, options.workers) as task:
         tally, info = run_task(net, task, engine, options)
-    return tally.recording(
-        {
-            "engine": engine,
-            "encoding": next((p.encoder for p in net.populations if p.encoder), "constant"),
-            "readout": msgspec.to_builtins(spec),
-            "early_exit": msgspec.to_builtins(early_exit),
-            "faults": msgspec.to_builtins(faults),
-            "seconds": time.perf_counter() - began,
-            **info,
-        }
-    )
+    return tally, {
+        "engine": engine,
+        "encoding": next((p.encoder for p in net.populations if p.encoder), "constant"),
+        "readout": msgspec.to_builtins(spec),
+        "early_exit": msgspec.to_builtins(early_exit),
+        "faults": msgspec.to_builtins(faults),
+        "seconds": time.perf_counter() - began,
+        **info,
+    }
+
+
+def _whole(n_steps: Any) -> None:
+    if isinstance(n_steps, bool) or not isinstance(n_steps, int | np.integer) or n_steps < 1:
+        raise SpecError(f"n_steps is {n_steps!r}, expected an integer of 1 or more")
 
 
 def run_task(net: SpikingNetwork, task: Task, engine: str, options: EngineOptions) -> tuple[Tally, dict[str, Any]]:
@@ -244,4 +318,4 @@ def _warn(net: SpikingNetwork, x: Array, n_steps: int) -> None:
         )
 
 
-__all__ = ["ENGINES", "EarlyExit", "EngineOptions", "InputRangeWarning", "Readout", "Record", "simulate"]
+__all__ = ["ENGINES", "EarlyExit", "EngineOptions", "InputRangeWarning", "Readout", "Record", "depends_on_steps", "simulate", "simulate_each"]

@@ -549,6 +549,8 @@ class _Simulation:
             dense = self._dense(spikes, layer.size)
             for k, position, part in self._by_step(layer, rows):
                 tally.keep(name, layer.sample[part], position, k, dense[part])
+        if tally.shorter:  # without early exit, so that all slots keep step
+            tally.passed(name, samples, self.t - int(layer.began[rows[0]]))
 
     def _count_trials(self, layer: _Layer, rows: Array, spikes: Spikes, plan: protocols.Unrolled) -> Array:
         """Count what a protocol's pre-steps cost; return the slots whose step is one of the T that count."""

@@ -6,7 +6,7 @@ Shared by all engines, so that counting and answering cannot differ between them
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -61,6 +61,7 @@ class Task:
     progress: ProgressCallback | None = None
     stream: SpikeStream | None = None  # open while the engine runs
     faults: SpikeFaults | None = None  # None where no spike is lost or added
+    also: tuple[int, ...] = ()  # shorter windows whose answers and counts are kept as well
 
     @property
     def n_samples(self) -> int:
@@ -124,6 +125,8 @@ class Tally:
         self._spikes: dict[str, list[Array]] = {name: [] for name in rec.spikes}
         self._stream = task.stream
         self.uniform = {name: bool((counts == counts[0]).all()) for name, counts in self.fan_out.items()}
+        self.shorter = {k: self._shorter() for k in task.also}
+        self._before = {name: np.zeros_like(c) for name, c in self.neuron_counts.items() if task.also}
         self.spiking_wanted = set(spiking if self.n_rates else ()) | set(rec.spikes)
 
     def count(self, name: str, rows: Array, position: int, k: int, n: Array) -> None:
@@ -137,6 +140,28 @@ class Tally:
             if s.spec.pre == name and self.delivers(s.delay, position):
                 self.synaptic_operations[s.name][rows] += size @ self.fan_out[s.name]
         self.keep(name, rows, position, k, n)
+        self.passed(name, rows, k)
+
+    def _shorter(self) -> dict[str, Any]:
+        """Return room for the answers and counts of a shorter window."""
+        fields = ("outputs", "tied", "spike_counts", "neuron_counts", "synaptic_operations")
+        empty = {f: getattr(self, f) for f in fields}
+        return {f: {k: np.zeros_like(a) for k, a in v.items()} if isinstance(v, dict) else np.zeros_like(v) for f, v in empty.items()}
+
+    def passed(self, name: str, rows: Array, k: int) -> None:
+        """Keep the counts of a population that has counted relative step ``k``, where a shorter window ends there.
+
+        The rows of a batch keep step, and a batch ends before the next one begins.
+        """
+        if k + 1 in self.shorter:
+            found = self.shorter[k + 1]
+            found["spike_counts"][name][rows] = self.spike_counts[name][rows]
+            found["neuron_counts"][name] += self.neuron_counts[name] - self._before[name]
+            for s in self._low.synapses:
+                if s.spec.pre == name:
+                    found["synaptic_operations"][s.name][rows] = self.synaptic_operations[s.name][rows]
+        if self.shorter and k + 1 == self._task.n_steps:
+            self._before[name][:] = self.neuron_counts[name]
 
     def delivers(self, delay: int | None, position: int) -> bool:
         """Whether spikes of this position arrive anywhere: those of the last input of a sequence have no next one."""
@@ -179,6 +204,8 @@ class Tally:
     def answer(self, rows: Array, position: int, k: int, outputs: Array, answers: Array, tied: Array) -> None:
         """Keep the answers after relative step ``k``; those of the last step and input of a sequence are final."""
         last = k == self._task.n_steps - 1
+        if k + 1 in self.shorter:
+            self.shorter[k + 1]["outputs"][rows], self.shorter[k + 1]["tied"][rows] = outputs, tied
         if position == self._task.n_positions - 1:
             self.predictions_at[k, rows] = answers
             if last:
@@ -217,6 +244,30 @@ class Tally:
             self.potentials[key][mine] = values
         for key, tables in part["_spikes"].items():
             self._spikes[key] += tables
+        for k, found in part["shorter"].items():
+            mine_too = self.shorter[k]
+            for name in ("outputs", "tied"):
+                mine_too[name][here] = found[name]
+            for group in GROUPS_BY_SAMPLE:
+                for key, values in found[group].items():
+                    mine_too[group][key][here] = values
+            for key, values in found["neuron_counts"].items():
+                mine_too["neuron_counts"][key] += values
+
+    def shorter_recording(self, n_steps: int, whole: Recording) -> Recording:
+        """Return what a run of ``n_steps`` steps would have recorded, of the recording of this longer one."""
+        found = self.shorter[n_steps]
+        return replace(
+            whole,
+            n_steps=n_steps,
+            total_steps=whole.total_steps - whole.n_steps + n_steps,
+            predictions=self.predictions_at[n_steps - 1].astype(np.int64),
+            predictions_at=self.predictions_at[:n_steps],
+            step_counts={name: counts[:n_steps] for name, counts in self.step_counts.items()},
+            decided_at=np.full(self._task.n_samples, n_steps, np.int64),
+            info={**whole.info, "part_of_steps": whole.n_steps},
+            **found,
+        )
 
     def recording(self, info: Mapping[str, Any]) -> Recording:
         """Return the Recording of the run."""
@@ -271,7 +322,7 @@ class Tally:
 BY_SAMPLE = ("outputs", "predictions", "tied", "decided_at", "sequence_outputs")
 GROUPS_BY_SAMPLE = ("spike_counts", "synaptic_operations")
 SUMS = ("step_counts", "neuron_counts", "trial_spikes", "trial_operations")
-OTHERS = ("predictions_at", "sample_rates", "potentials", "_spikes")
+OTHERS = ("predictions_at", "sample_rates", "potentials", "_spikes", "shorter")
 
 
 def _sorted(parts: list[Array]) -> Array:

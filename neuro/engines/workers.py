@@ -81,6 +81,7 @@ def part_of(task: Task, first: int, last: int) -> Task:
         record=mine,
         first_sample=task.first_sample + first,
         faults=task.faults,
+        also=task.also,
     )
 
 
