@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from .crew import Alone, Crew, Job, Report, crew
 from .files import load_data
 from .plan import resolved
 from .probes import probe
-from .stages import Context, Outcome, Stage, load_engines, stages_of, work
+from .stages import Context, Outcome, Stage, load_engines, network_key, one_run_key, stages_of, work
 from .store import DiskFullError, Status, Store, TrialResult
 
 DEATHS = 2  # a job is tried on a second worker, then given up
@@ -195,22 +195,48 @@ def _graph(trials: Iterable[Trial], store: Store, context: Context) -> _State:
     """Return the jobs of the trials and of the shared stages they need that are not in the store yet."""
     stages: dict[str, Stage] = {}
     needs: dict[str, set[str]] = {}
-    by_key: dict[str, Trial] = {}
-    for trial in trials:
-        by_key[trial.key] = trial
+    by_key = {trial.key: trial for trial in trials}
+    leaders = _leaders(by_key.values())
+    users = Counter(network_key(t) for t in by_key.values() if t.convert is not None and leaders[t.key] == t.key)
+    own: dict[str, Stage] = {}
+    for key, trial in by_key.items():
+        if leaders[key] != key:
+            needs[key] = {leaders[key]}
+            own[key] = Stage("trial", key, trial.plain, answered_by=leaders[key])
+            continue
+        alone = trial.convert is not None and trial.deploy is None and users[network_key(trial)] == 1
         chain = [s for s in stages_of(trial) if not store.has_shared(s.kind, s.key)]
+        # A network that one job alone needs is converted by it and not kept: a sweep over T would fill the disk.
+        alone = alone and any(s.kind == "network" for s in chain)
         below: set[str] = set()
         for stage in chain:
+            if alone and stage.kind == "network":
+                continue
             stages.setdefault(stage.name, stage)
             needs.setdefault(stage.name, set(below))
             below = {stage.name}
-        needs[trial.key] = below
+        needs[key] = below
+        served = tuple(other.plain for name, other in by_key.items() if leaders[name] == key and name != key)
+        own[key] = Stage("trial", key, trial.plain, shorter=served, alone=alone)
     jobs = {name: Job(name, work, (stage, context)) for name, stage in stages.items()}
-    jobs |= {key: Job(key, work, (Stage("trial", key, trial.plain), context)) for key, trial in by_key.items()}
+    jobs |= {key: Job(key, work, (stage, context)) for key, stage in own.items()}
     state = _State(jobs, needs, by_key)
     # Trials of one chain run one after the other, so that a worker finds its stages in memory.
     state.ready.extend(name for name in jobs if not needs[name])
     return state
+
+
+def _leaders(trials: Iterable[Trial]) -> dict[str, str]:
+    """Return {key of a trial: key of the trial whose simulation serves it}: the one with the most steps, often itself."""
+    longest: dict[str, Trial] = {}
+    for trial in trials:
+        shared = one_run_key(trial)
+        if shared is None or trial.run is None:
+            continue
+        best = longest.setdefault(shared, trial)
+        if best.run is not None and trial.run.n_steps > best.run.n_steps:
+            longest[shared] = trial
+    return {t.key: longest[s].key if (s := one_run_key(t)) is not None else t.key for t in trials}
 
 
 def _drive(
@@ -265,7 +291,8 @@ def _finish(name: str, outcome: Outcome, state: _State, store: Store) -> None:
     for other in state.dependants(name):
         if other in state.finished:
             continue
-        if outcome.status == "done":
+        # A trial that was to serve shorter ones and failed leaves them to themselves.
+        if outcome.status == "done" or name in state.trials:
             state.needs[other].discard(name)
             if not state.needs[other]:
                 state.ready.append(other)

@@ -11,7 +11,7 @@ import time
 import traceback
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,8 +26,8 @@ from converters.train import TrainOptions, train
 from neuro import archive
 from neuro.chip import load_chip
 from neuro.deploy import Deployment, DeployOptions, deploy
-from neuro.encoding import with_encoder
-from neuro.engines import ENGINES, EngineOptions, Record, simulate
+from neuro.encoding import ENCODINGS, with_encoder
+from neuro.engines import ENGINES, EngineOptions, Record, depends_on_steps, simulate, simulate_each
 from neuro.errors import (
     CapacityError,
     ConversionError,
@@ -41,6 +41,7 @@ from neuro.errors import (
 from neuro.network import SpikingNetwork
 from neuro.progress import ProgressCallback
 from neuro.readout import READOUTS, EarlyExit, Readout, with_spiking_output
+from neuro.recording import Recording
 
 from . import measure
 from .config import Trial
@@ -51,11 +52,13 @@ from .store import DiskFullError, Store, TrialResult, key_of
 
 Array = np.ndarray
 T = TypeVar("T")
+Recorded = Callable[[SpikingNetwork | Deployment], Recording]
 
 # A trial that these stop cannot be run, however often it is tried; anything else is a failure.
 REFUSALS = (CapacityError, ConversionError, NetworkError, UnsupportedModelError, VerificationError)
 # Methods whose result does not depend on T, so that one conversion serves all; others are converted for each T.
 ANY_T = frozenset({"max_norm", "percentile_norm", "ltb", "v_init", "signed", "burst", "srp", "cos", "qcfs"})
+ANY_T_GIVEN_STEPS = frozenset({"spike_norm", "rmp"})  # these only where their own n_steps is set
 KEPT = 6  # values of each kind that a process holds in memory
 
 
@@ -75,11 +78,18 @@ class Context:
 
 @dataclass(frozen=True)
 class Stage:
-    """A shared stage of a trial, or the trial itself: kind, key, and the plain values of a trial that needs it."""
+    """A shared stage of a trial, or the trial itself: kind, key, and the plain values of a trial that needs it.
+
+    shorter : trials for fewer steps that the simulation of this one serves as well, which it answers, too;
+    answered_by : the key of the trial that answers this one; alone : no other job needs the network, which is not kept.
+    """
 
     kind: str
     key: str
     trial: dict[str, Any]
+    shorter: tuple[dict[str, Any], ...] = ()
+    answered_by: str = ""
+    alone: bool = False
 
     @property
     def name(self) -> str:
@@ -109,10 +119,22 @@ def model_key(trial: Trial) -> str:
     return key_of({"seed": trial.seed, "data": _plain(data), "hidden": list(trial.model.hidden), "train": trial.train})
 
 
+def any_t(trial: Trial) -> bool:
+    """Whether the conversion is the same for every T."""
+    return all(s["name"] in ANY_T or (s["name"] in ANY_T_GIVEN_STEPS and s["n_steps"] is not None) for s in trial.steps)
+
+
+def one_run_key(trial: Trial) -> str | None:
+    """Return what trials share of which the longest run serves all, None for a trial whose run depends on T."""
+    run = trial.run
+    if run is None or not any_t(trial) or run.exit_threshold or run.readout == "delayed" or not ENCODINGS[run.encoding].prefix:
+        return None
+    return msgspec.structs.replace(trial, run=msgspec.structs.replace(run, n_steps=1)).key
+
+
 def network_key(trial: Trial) -> str:
     """Return the name of the converted network."""
-    names = {step["name"] for step in trial.steps}
-    n_steps = trial.run.n_steps if trial.run is not None and not names <= ANY_T else None
+    n_steps = trial.run.n_steps if trial.run is not None and not any_t(trial) else None
     data = msgspec.structs.replace(trial.data, limit=0, part="test")
     return key_of(
         {
@@ -164,9 +186,10 @@ def work(stage: Stage, context: Context, progress: ProgressCallback | None = Non
             raise EngineError(
                 f"{context.store} is another store on this worker; put it on a file system that all workers share"
             )
-        bench = Bench(store, context, progress)
+        bench = Bench(store, context, progress, stage.alone)
         if stage.kind == "trial":
-            return bench.run(trial)
+            answered = answer_of(store, stage) if stage.answered_by else None
+            return answered or bench.run(trial, [Trial.of(other) for other in stage.shorter])
         {"model": bench.model, "network": bench.network, "deployment": bench.deployment}[stage.kind](trial)
         return Outcome("done")
     except DiskFullError as error:
@@ -175,6 +198,16 @@ def work(stage: Stage, context: Context, progress: ProgressCallback | None = Non
         return Outcome("skipped", f"{type(error).__name__}: {error}", traceback.format_exc())
     except Exception as error:
         return Outcome("failed", f"{type(error).__name__}: {error}", traceback.format_exc())
+
+
+def answer_of(store: Store, stage: Stage) -> Outcome | None:
+    """Return what became of a trial that the simulation of a longer one was to answer, None when it has no record."""
+    found = store.get(stage.key, arrays=False)
+    if found is None or found.provenance.get("answered_by") != stage.answered_by:
+        return None
+    score = found.result.get("row", {}).get("accuracy")
+    accuracy = float(score["value"]) if isinstance(score, dict) else None
+    return Outcome(found.status, found.reason, found.trace, accuracy, stored=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,8 +223,8 @@ class Bench:
 
     _memory: OrderedDict[tuple[str, str, str], Any] = OrderedDict()
 
-    def __init__(self, store: Store, context: Context, progress: ProgressCallback | None = None) -> None:
-        self.store, self.context, self.progress = store, context, progress
+    def __init__(self, store: Store, context: Context, progress: ProgressCallback | None = None, alone: bool = False) -> None:
+        self.store, self.context, self.progress, self._alone = store, context, progress, alone
 
     # -- shared stages ------------------------------------------------------------------------------
 
@@ -252,17 +285,18 @@ class Bench:
             data = self.data(trial)
             x = data.x_train
             chosen = np.random.Generator(np.random.Philox(trial.seed)).permutation(len(x))[: settings.calibration]
-            names = {step["name"] for step in trial.steps}
             return convert(
                 self.model(trial),
                 calibration=x[np.sort(chosen)],
                 method=trial.steps,
-                n_steps=None if names <= ANY_T else run.n_steps,
+                n_steps=None if any_t(trial) else run.n_steps,
                 grid=settings.grid or None,
                 v_init=settings.v_init,
                 progress=self.progress,
             )
 
+        if self._alone:
+            return self._held("network", key, make)
         return self._kept("network", key, make, SpikingNetwork.save, SpikingNetwork.load)
 
     def prepared(self, trial: Trial) -> SpikingNetwork:
@@ -287,17 +321,34 @@ class Bench:
 
     # -- the trial ----------------------------------------------------------------------------------
 
-    def run(self, trial: Trial) -> Outcome:
-        """Run a trial and put its result into the store."""
+    def run(self, trial: Trial, shorter: Sequence[Trial] = ()) -> Outcome:
+        """Run a trial and put its result into the store; first those of ``shorter`` that its simulation serves as well."""
+        recordings: dict[int, Recording] = {}
+
+        def simulated(target: SpikingNetwork | Deployment) -> Recording:
+            steps = [other.run.n_steps for other in shorter if other.run is not None]
+            recordings.update(self._recorded(trial, target, steps))
+            return recordings[max(recordings)]
+
+        outcome = self._answer(trial, simulated, {"served": len(shorter)} if shorter else {})
+        for other in shorter:
+            assert other.run is not None
+            found = recordings.get(other.run.n_steps)
+            if found is not None:
+                self._answer(other, lambda _, found=found: found, {"answered_by": trial.key})  # type: ignore[misc]
+        return outcome
+
+    def _answer(self, trial: Trial, recorded: Recorded, notes: dict[str, Any]) -> Outcome:
+        """Measure a trial and put its result into the store; ``recorded`` gives the Recording of what it ran."""
         forget_peak()
         began, status, reason, trace = time.perf_counter(), "done", "", ""
         measured = measure.Measured({}, {})
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.filterwarnings("always", category=UserWarning, module=r"(experiments|converters|neuro)\.")
-                measured = self._measure(trial)
-            notes = tuple(dict.fromkeys(str(w.message) for w in caught if _for_user(w.category)))
-            measured.result["warnings"] = list(notes)
+                measured = self._measure(trial, recorded)
+            said = tuple(dict.fromkeys(str(w.message) for w in caught if _for_user(w.category)))
+            measured.result["warnings"] = list(said)
         except DiskFullError:
             raise
         except REFUSALS as error:
@@ -311,6 +362,7 @@ class Bench:
             "seconds": time.perf_counter() - began,
             "peak_memory": peak_memory(),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            **notes,
         }
         self.store.put(
             TrialResult(
@@ -327,37 +379,15 @@ class Bench:
         accuracy = measured.accuracy if trial.convert is not None else None
         return Outcome(status, reason, trace, accuracy, stored=True)
 
-    def _measure(self, trial: Trial) -> measure.Measured:
+    def _measure(self, trial: Trial, recorded: Recorded) -> measure.Measured:
         data, source = self.data(trial), self.source(trial)
         ann = ann_key(trial)
         if trial.convert is None:
             return measure.ann(trial, ann, source.mlp, source.outputs, data)
         deployment = self.deployment(trial) if trial.deploy is not None else None
         network = self.prepared(trial) if deployment is None else deployment.network
-        run = trial.run
-        assert run is not None
         target = network if deployment is None else deployment
-        readout = Readout(kind=run.readout, start=run.readout_start)
-        early = None
-        if run.exit_threshold:
-            early = EarlyExit(threshold=run.exit_threshold, measure=run.exit_measure, min_steps=run.exit_min_steps)  # type: ignore[arg-type]
-        options = msgspec.convert(self.context.engine or {}, EngineOptions)
-
-        def simulated(x: Array, record: Record) -> Any:
-            return simulate(
-                target,
-                x,
-                run.n_steps,
-                engine=run.engine,
-                readout=readout,
-                record=record,
-                early_exit=early,
-                seed=trial.seed,
-                options=options,
-                progress=self.progress,
-            )
-
-        recording = simulated(data.x_test, Record())
+        recording = recorded(target)
         if self.context.keep_recordings:
             recording.save(self.store.folder / "recordings" / f"{trial.key}.npz")
         watched = None
@@ -370,8 +400,45 @@ class Bench:
             wanted = Record(
                 rates=count, spikes=spiking if samples else (), potentials=inner if samples else (), samples=samples
             )
-            watched = simulated(data.x_test[:count], wanted)
+            watched = self._simulated(trial, target, data.x_test[:count], wanted)
         return measure.spiking(trial, ann, source.mlp, source.outputs, data, target, recording, watched)
+
+    def _recorded(self, trial: Trial, target: SpikingNetwork | Deployment, shorter: Sequence[int]) -> dict[int, Recording]:
+        """Simulate the test samples; return {T: Recording} of the trial's T and of the shorter ones, where one run serves all."""
+        run, x = trial.run, self.data(trial).x_test
+        assert run is not None
+        network = target.network if isinstance(target, Deployment) else target
+        if not shorter or depends_on_steps(network, readout=run.readout):
+            return {run.n_steps: self._simulated(trial, target, x, Record())}
+        return simulate_each(
+            target,
+            x,
+            (*shorter, run.n_steps),
+            engine=run.engine,
+            readout=Readout(kind=run.readout),
+            seed=trial.seed,
+            options=msgspec.convert(self.context.engine or {}, EngineOptions),
+            progress=self.progress,
+        )
+
+    def _simulated(self, trial: Trial, target: SpikingNetwork | Deployment, x: Array, record: Record) -> Recording:
+        run = trial.run
+        assert run is not None
+        early = None
+        if run.exit_threshold:
+            early = EarlyExit(threshold=run.exit_threshold, measure=run.exit_measure, min_steps=run.exit_min_steps)  # type: ignore[arg-type]
+        return simulate(
+            target,
+            x,
+            run.n_steps,
+            engine=run.engine,
+            readout=Readout(kind=run.readout, start=run.readout_start),
+            record=record,
+            early_exit=early,
+            seed=trial.seed,
+            options=msgspec.convert(self.context.engine or {}, EngineOptions),
+            progress=self.progress,
+        )
 
     # -- values in hand -----------------------------------------------------------------------------
 

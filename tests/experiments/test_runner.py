@@ -138,14 +138,11 @@ def test_a_network_that_does_not_fit_is_skipped_with_the_reason_and_not_tried_ag
 
 def test_a_failing_trial_is_recorded_with_its_trace_and_the_others_go_on(tmp_path, monkeypatch):
     e = parse(SMALL + "[run]\nn_steps=[2,3]\n[deploy]\nchip=[]")
-    real = stages.simulate
 
-    def broken(network, x, n_steps, **given):
-        if n_steps == 3:
-            raise ZeroDivisionError("of all things")
-        return real(network, x, n_steps, **given)
+    def broken(network, x, steps, **given):
+        raise ZeroDivisionError("of all things")
 
-    monkeypatch.setattr(stages, "simulate", broken)
+    monkeypatch.setattr(stages, "simulate_each", broken)
     summary = run(e, tmp_path, QUIET)
     assert (summary.done, summary.failed) == (2, 1) and "ZeroDivisionError: of all things" in summary.reasons[0][1]
     failed = [r for r in results(tmp_path).values() if r.status == "failed"]
@@ -155,6 +152,23 @@ def test_a_failing_trial_is_recorded_with_its_trace_and_the_others_go_on(tmp_pat
     assert (kept.present, kept.done) == (3, 0)
     again = run(e, tmp_path, QUIET)
     assert (again.present, again.done, again.failed) == (2, 1, 0)
+
+
+def test_one_simulation_serves_every_number_of_steps(tmp_path, monkeypatch):
+    e = parse(SMALL + "[run]\nn_steps=[1,2,4]\n[deploy]\nchip=['loihi1']\nreset='construction'")
+    calls = []
+    real = stages.simulate_each
+    monkeypatch.setattr(stages, "simulate_each", lambda *a, **k: calls.append(a[2]) or real(*a, **k))
+    together, apart = tmp_path / "together", tmp_path / "apart"
+    assert run(e, together, QUIET).done == 7 and sorted(map(sorted, calls)) == [[1, 2, 4], [1, 2, 4]]
+    monkeypatch.undo()
+    for n in (1, 2, 4):
+        run(parse(e.text, overrides=[f"run.n_steps={n}"]), apart, QUIET)
+    wanted = results(apart)
+    for key, found in results(together).items():
+        row, other = found.result["row"], wanted[key].result["row"]
+        assert {k: v for k, v in row.items() if k != "engine"} == {k: v for k, v in other.items() if k != "engine"}
+        assert all(np.array_equal(found.arrays[k], wanted[key].arrays[k], equal_nan=True) for k in found.arrays)
 
 
 def test_trials_share_the_fate_of_a_stage_that_fails(tmp_path):
