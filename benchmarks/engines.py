@@ -1,0 +1,256 @@
+"""Speed of this project's engines beside the machine's limit and the simulators that are installed.
+
+    python benchmarks/engines.py                                     everything: an hour on one core
+    python benchmarks/engines.py --networks large --steps 32 --parties batched,spikingjelly --repeats 3 --images 1000
+    python benchmarks/engines.py --networks small --steps 8 --no-sweeps --out /tmp/engines
+
+Every party runs in a process of its own with the same number of threads; in each repeat all of them take a turn, so that they meet
+the same load of the machine. Parties that are not installed are left out and named. Results go to OUT.json, OUT.svg and OUT.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+STEPS = (8, 32, 128)
+PACKAGES = ("brian2", "numpy", "scipy", "numba", "cython", "torch", "spikingjelly", "snntorch", "norse", "sinabs")
+
+
+def main() -> int:
+    arguments = parse()
+    # Read by the BLAS libraries when they load, here and in the processes of the parties.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ[name] = str(arguments.threads)
+    sys.path.insert(0, str(ROOT))
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    from report import chart, markdown, ratios
+
+    result: dict[str, Any] = {
+        "command": shlex.join(["python", "benchmarks/engines.py", *sys.argv[1:]]),
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "machine": machine(),
+        "versions": versions(),
+        "threads": arguments.threads,
+        "repeats": arguments.repeats,
+        "batch": arguments.batch,
+        "runs": [],
+        "limits": [],
+        "shares": [],
+        "sweeps": [],
+        "checks": {},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        for network in arguments.networks:
+            compare(network, Path(folder) / network, arguments, result)
+        if arguments.checks:
+            result["checks"] = checks(Path(folder) / arguments.networks[-1], arguments)
+    if arguments.sweeps:
+        import sweeps
+
+        tiny = arguments.networks == ["tiny"]
+        result["sweep_base"] = {"n_steps": 4, "width": 16, "batch": 5, "activity": 0.05} if tiny else sweeps.BASE
+        samples = 10 if tiny else 1000
+        result["sweeps"] = sweeps.sweep(sweeps.TINY if tiny else sweeps.AXES, arguments.repeats, samples, result["sweep_base"])
+    result["ratios"] = ratios(result)
+    out = Path(arguments.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    drawn = bool(result["sweeps"]) and chart(result, out.with_suffix(".svg"))
+    out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
+    text = markdown(result, out.with_suffix(".svg").name if drawn else None)
+    out.with_suffix(".md").write_text(text)
+    print(text)
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    from parties import PARTIES
+    from work import MODELS, NETWORKS
+
+    def names(known: tuple[str, ...]) -> Any:
+        def read(text: str) -> list[str]:
+            chosen = text.split(",")
+            unknown = [name for name in chosen if name not in known]
+            if unknown:
+                raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not known; there are {', '.join(known)}")
+            return chosen
+
+        return read
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", type=names(NETWORKS), default=list(MODELS))
+    parser.add_argument("--steps", type=lambda text: [int(t) for t in text.split(",")], default=list(STEPS), help="T, e.g. 8,32")
+    parser.add_argument("--parties", type=names(tuple(PARTIES)), default=list(PARTIES))
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--few", type=int, default=5, help="images of parties that run one at a time")
+    parser.add_argument("--batch", type=int, default=100, help="batch of the peers")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--data-dir", help="folder with mlp/ and MNIST (default: SPIKEPORT_DATA)")
+    parser.add_argument("--no-sweeps", dest="sweeps", action="store_false", help="leave out cost against T, width, batch and activity")
+    parser.add_argument("--no-limit", dest="limit", action="store_false", help="leave out the machine's limit")
+    parser.add_argument("--checks", action="store_true", help="start-up, memory of 10,000 images, two workers against one")
+    parser.add_argument("--out", default="engines", help="results are written to OUT.json, OUT.svg and OUT.md")
+    return parser.parse_args()
+
+
+def compare(network: str, folder: Path, arguments: argparse.Namespace, result: dict[str, Any]) -> None:
+    """Measure all parties on one network and add what was found to the result."""
+    from parties import PARTIES, installed
+    from processes import Remote
+    from work import prepare
+
+    folder.mkdir()
+    prepare(network, 10_000 if arguments.checks else arguments.images, folder, arguments.data_dir)
+    remotes = {}
+    for party in arguments.parties:
+        if not installed(party):
+            say(f"{party}: {PARTIES[party].package} is not installed, left out")
+        elif party != "batched-loihi1" or (folder / "deployment.npz").exists():
+            remotes[party] = Remote(party, folder, arguments.batch, arguments.threads)
+    try:
+        for n_steps in arguments.steps:
+            _compare_at(network, n_steps, folder, remotes, arguments, result)
+    finally:
+        for remote in remotes.values():
+            remote.close()
+
+
+def _compare_at(
+    network: str, n_steps: int, folder: Path, remotes: dict[str, Any], arguments: argparse.Namespace, result: dict[str, Any]
+) -> None:
+    from parties import images
+
+    runs: dict[str, dict[str, Any]] = {}
+    for party, remote in remotes.items():
+        few = images(party, arguments.images, arguments.few, arguments.batch)
+        remote.ask(min(few, arguments.batch), 2)  # warm-up: imports, compiled loops, memory
+        counted = remote.ask(few, n_steps, count=True)
+        if "error" in counted:
+            say(f"{party}: {counted['error']}")
+            runs[party] = {"network": network, "n_steps": n_steps, "party": party, **counted}
+            continue
+        runs[party] = {
+            **{"network": network, "n_steps": n_steps, "party": party, "images": few, "per_1000": []},
+            "spikes_per_image": counted["spikes"] / few,
+            "same_images": remotes["batched"].ask(few, n_steps)["spikes"] / few if "batched" in remotes else None,
+            "accuracy": counted["accuracy"],
+            "operations_per_image": counted["synaptic_operations"] / few,
+        }
+    for repeat in range(arguments.repeats):
+        for party, run in runs.items():
+            if "error" in run:
+                continue
+            found = remotes[party].ask(run["images"], n_steps)
+            run["per_1000"].append(1000 * found["seconds"] / run["images"])
+            run["peak_bytes"] = found["peak_bytes"]
+        say(
+            f"{network} T = {n_steps} repeat {repeat + 1}: "
+            + ", ".join(f"{p} {r['per_1000'][-1]:.3g}" for p, r in runs.items() if "error" not in r)
+        )
+    for run in runs.values():
+        if run.get("operations_per_image"):
+            run["operations_per_s"] = 1000 * run["operations_per_image"] / min(run["per_1000"])
+    result["runs"] += runs.values()
+    for party in ("batched", "batched-loihi1"):
+        if party not in runs or "error" in runs[party]:
+            continue
+        share = remotes[party].ask(arguments.images, n_steps, shares=True)
+        result["shares"].append({"network": network, "n_steps": n_steps, "party": party, **share})
+        if arguments.limit:
+            result["limits"].append(_limit(network, n_steps, party, folder, arguments.images))
+
+
+def _limit(network: str, n_steps: int, party: str, folder: Path, images: int) -> dict[str, Any]:
+    import limit
+    import numpy as np
+    from work import load
+
+    import neuro
+    from neuro.engines import replicas
+    from neuro.engines.lowering import lower
+
+    chip = party == "batched-loihi1"
+    net: Any = neuro.Deployment.load(folder / "deployment.npz").network if chip else neuro.SpikingNetwork.load(folder / "snn.npz")
+    work = load(folder)
+    x = work.x[:images]
+    recording = neuro.simulate(net, x, n_steps)
+    spikes = [int(recording.spike_counts[p.name].sum()) for p in net.populations if p.spiking]
+    integers = [np.asarray(s.weight) for s in lower(net).synapses]
+    batch = replicas(net, images, "batched", neuro.EngineOptions())
+    found = limit.limit(work, integers, batch, images, n_steps, spikes)
+    return {"network": network, "n_steps": n_steps, "party": party, "images": images, "batch": batch, **found}
+
+
+def checks(folder: Path, arguments: argparse.Namespace) -> dict[str, str]:
+    """Return start-up, memory of 10,000 images at two windows and two workers against one, in words."""
+    from ours import engine
+    from processes import Remote
+    from report import spread
+    from work import load
+
+    starts = []
+    for _ in range(arguments.repeats):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, str(Path(__file__).with_name("start.py")), str(folder / "snn.npz")], check=True)
+        starts.append(time.perf_counter() - began)
+    found = {"Import to the end of a run of one sample and one step, in a new process": f"{spread(starts)} s"}
+    for n_steps in (8, 128):
+        remote = Remote("batched", folder, arguments.batch, arguments.threads)
+        answer = remote.ask(10_000, n_steps)
+        remote.close()
+        found[f"Peak memory of 10,000 images, T = {n_steps}, inputs included"] = f"{answer['peak_bytes'] / 1e6:.0f} MB"
+    work = load(folder)
+    one, two = engine()(work, 0), engine(workers=2)(work, 0)
+    gains = []
+    for _ in range(arguments.repeats):
+        times = []
+        for run in (one, two):
+            began = time.perf_counter()
+            run(work.x, 128, False)
+            times.append(time.perf_counter() - began)
+        gains.append(times[0] / times[1])
+    found[f"Two workers over one, {len(work.x)} images, T = 128 ({len(os.sched_getaffinity(0))} cores)"] = f"{spread(gains)} times as fast"
+    return found
+
+
+def machine() -> dict[str, Any]:
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        flags = set(next(line for line in lines if line.startswith("flags")).split())
+        name += " (" + ", ".join(f for f in ("avx2", "avx512f", "amx_bf16") if f in flags) + ")"
+    except (OSError, StopIteration):
+        pass
+    return {"processor": name, "cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
+
+
+def versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
