@@ -117,6 +117,7 @@ class Backprop:
     dropout, input_dropout : probability with which a hidden activation, or an input, is zero in training; others are
         divided by one minus it (N. Srivastava et al., JMLR 15, 2014, in its inverted form). Recurrent connections are
         left whole (W. Zaremba et al., 2014, arXiv:1409.2329).
+    random_shift : with a generator, qcfs rounds with a shift drawn from [0, 1) instead of 1/2; its mean is the clipped ReLU.
     activity_penalty : c in  c (1/B) sum |a|  over hidden neurons (and positions of the sequence), added to the loss.
     """
 
@@ -127,10 +128,12 @@ class Backprop:
         dropout: float = 0.0,
         input_dropout: float = 0.0,
         activity_penalty: float = 0.0,
+        random_shift: bool = False,
     ) -> None:
         check_trainable(layers)
         self.layers = tuple(layers)
         self.dropout, self.input_dropout, self.activity_penalty = dropout, input_dropout, activity_penalty
+        self.random_shift = random_shift
         # Above the last recurrent layer only the last element of the sequence reaches the answer.
         self._last_recurrent = max((i for i, layer in enumerate(layers) if layer.recurrent is not None), default=-1)
         self._buffers: dict[str, Array] = {}
@@ -198,20 +201,29 @@ class Backprop:
             z += arrays.bias
             # The drive of a qcfs layer is needed on the way back; a ReLU may overwrite it.
             a = self._buffer("a", i, z) if layer.activation == "qcfs" else z
+            shift = self._shift(i, z, rng)
             if arrays.recurrent is None:
-                _activate(layer, arrays, z, a)
+                _activate(layer, arrays, z, a, shift)
             else:
                 back = self._buffer("back", i, z[0])
                 for t in range(len(z)):
                     if t:
                         z[t] += np.matmul(a[t - 1], arrays.recurrent.T, out=back)
-                    _activate(layer, arrays, z[t], a[t])
+                    _activate(layer, arrays, z[t], a[t], shift if isinstance(shift, float) else shift[t])
             trace = _Trace(o, z, a)
             traces.append(trace)
             o = a
             if rng is not None and self.dropout and i < len(self.layers) - 1:
                 o, trace.mask = self._drop(i, a, self.dropout, rng)
         return traces
+
+    def _shift(self, i: int, like: Array, rng: np.random.Generator | None) -> Array | float:
+        """Return what is added before the floor of qcfs."""
+        if rng is None or not self.random_shift or self.layers[i].activation != "qcfs":
+            return 0.5
+        shift = self._buffer("shift", i, like)
+        rng.random(out=shift, dtype=shift.dtype)
+        return shift
 
     def _through_activation(self, i: int, delta: Array, trace: _Trace, arrays: LayerArrays, gradient: LayerArrays) -> None:
         layer = self.layers[i]
@@ -256,15 +268,15 @@ def _rows(array: Array) -> Array:
     return array.reshape(-1, array.shape[-1])
 
 
-def _activate(layer: Dense, arrays: LayerArrays, z: Array, a: Array) -> None:
-    """Write the activation of z into a; a may be z itself unless the layer is qcfs."""
+def _activate(layer: Dense, arrays: LayerArrays, z: Array, a: Array, shift: Array | float) -> None:
+    """Write the activation of z into a; a may be z itself unless the layer is qcfs, which adds ``shift`` before its floor."""
     if layer.activation == "relu":
         np.maximum(z, 0, out=a)
         if np.isfinite(layer.ceiling):
             np.minimum(a, a.dtype.type(layer.ceiling), out=a)
     elif arrays.ceiling is not None:
         np.multiply(z, layer.levels / arrays.ceiling, out=a)
-        a += 0.5
+        a += shift
         np.floor(a, out=a)
         np.clip(a, 0, layer.levels, out=a)
         a *= arrays.ceiling / layer.levels

@@ -12,7 +12,7 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 
-from neuro.errors import ConversionError
+from neuro.errors import ConversionError, SpecError
 from neuro.progress import Progress, ProgressCallback
 
 from .backprop import Backprop, LayerArrays, pack, unpack, views
@@ -65,6 +65,8 @@ def train(
     start = _start(model, data, np.ndim(x) == 3, options, for_weights)
     scale = target_scale(data, start.layers)
     layers = with_activation(start.layers, options)
+    if options.random_shift and not any(layer.activation == "qcfs" for layer in layers):
+        raise SpecError("random_shift moves the levels of qcfs, and no layer has any: train with activation='qcfs'")
     if start is model:
         layers = _rescaled(layers, 1 / scale.deviation, -scale.mean / scale.deviation)
     data = replace(data, y=scale.normalise(data.y))
@@ -75,11 +77,13 @@ def train(
         dropout=options.dropout,
         input_dropout=options.input_dropout,
         activity_penalty=options.activity_penalty,
+        random_shift=options.random_shift,
     )
     flat = pack(layers)
     gradient = np.zeros_like(flat)
     parameters, gradients = views(flat, layers), views(gradient, layers)
     start_ceilings(layers, start.layers, parameters, data.x[:, train_rows[:EVALUATION_BATCH]])
+    fixed = _zeros(flat, layers) if options.keep_zeros else None
     optimizer: Optimizer = Adam(flat) if options.optimizer == "adam" else SGD(flat, options.momentum)
 
     def run_epoch(rate: float) -> float:
@@ -89,6 +93,8 @@ def train(
             if not np.isfinite(loss):
                 return loss
             total += loss * len(yb)
+            if fixed is not None:
+                gradient[fixed] = 0
             if options.clip_norm:
                 clip_norm(gradient, options.clip_norm)
             if options.weight_decay:
@@ -174,6 +180,16 @@ def _validate(backprop: Backprop, parameters: Sequence[LayerArrays], held: Train
     spread = float(np.mean((held.y - held.y.mean(axis=0)) ** 2)) * held.n_out
     r2 = 1 - 2 * loss / spread if spread > 0 else 0.0
     return {"validation_loss": loss, "validation_r2": r2}, (-loss,)
+
+
+def _zeros(flat: Array, layers: Sequence[Dense]) -> Array:
+    """Return where a weight, not a bias or a ceiling, is zero."""
+    fixed = flat == 0
+    for arrays in views(fixed, layers):
+        arrays.bias[:] = False
+        if arrays.ceiling is not None:
+            arrays.ceiling[:] = False
+    return fixed
 
 
 def _decay(parameters: Sequence[LayerArrays], factor: float) -> None:

@@ -36,6 +36,9 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     activation : ``"qcfs"`` trains hidden layers with the quantised activation and a learned ceiling each; ``"auto"``
         keeps that of the network given, and is ReLU for a new one.
     levels : L of qcfs, the number of steps T the network is meant for.
+    random_shift : in training, the shift of 1/2 in qcfs is drawn anew from [0, 1) for every activation: the count of a neuron whose
+        potential starts anywhere. Levels then are noise of the right size, and the network cannot rely on where they lie.
+    keep_zeros : weights that are zero in the network given stay zero: a fixed pattern of connections, an encoder and a decoder apart.
     recurrent_scale : recurrent weights of a new recurrent network start at this multiple of the identity.
     seed : of initial weights, validation split, order of samples and dropout.
 
@@ -60,6 +63,8 @@ class TrainOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     clip_norm: float = 5.0
     activation: ActivationName = "auto"
     levels: int = 4
+    random_shift: bool = False
+    keep_zeros: bool = False
     recurrent_scale: float = 1.0
     seed: int = 0
 

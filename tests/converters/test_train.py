@@ -201,6 +201,30 @@ def test_qcfs_network_can_become_a_relu_network(blobs):
     assert plain.layers[0].activation == "relu" and np.isinf(plain.layers[0].ceiling)
 
 
+def test_random_shift_makes_a_network_that_needs_no_levels(digits):
+    options = TrainOptions(epochs=15, activation="qcfs", levels=2, seed=3)
+    noisy = train((64, 32, 10), digits.x_train, digits.y_train, msgspec.structs.replace(options, random_shift=True))
+    smooth = replace(noisy, layers=(replace(noisy.layers[0], activation="relu", levels=0), noisy.layers[1]))
+    held = digits.x_test, digits.y_test
+    assert accuracy(smooth, *held) > 0.9
+    with pytest.raises(SpecError, match="activation='qcfs'"):
+        train((64, 8, 10), digits.x_train, digits.y_train, TrainOptions(random_shift=True))
+
+
+def test_zeros_of_the_network_given_stay(sums):
+    x, y = sums
+    start = train((1, 6, 2), x, y, TrainOptions(epochs=1))
+    kept = np.asarray(start.layers[0].recurrent).copy()
+    kept[:3, 3:] = 0
+    start = replace(start, layers=(replace(start.layers[0], recurrent=kept, bias=np.zeros(6, np.float32)), start.layers[1]))
+    after = train(start, x, y, TrainOptions(epochs=2, keep_zeros=True)).layers[0]
+    assert np.array_equal(after.recurrent == 0, kept == 0)
+    # Biases are not connections: they are learned even from zero.
+    assert np.all(after.bias != 0) and np.any(after.recurrent != kept)
+    free = train(start, x, y, TrainOptions(epochs=2)).layers[0]
+    assert np.any(free.recurrent[:3, 3:] != 0)
+
+
 # --- recurrent networks -----------------------------------------------------------------------------------------------
 
 

@@ -159,6 +159,26 @@ def test_qcfs_gradient_is_that_of_the_straight_through_floor(loss, recurrent, n_
     assert len(ceilings) == 2 and min(ceilings) > 1e-3
 
 
+def test_random_shift_rounds_to_neighbouring_levels_without_bias():
+    layers = network((5, 8, 7, 4), "qcfs", recurrent=True)
+    x, _ = batch("cross_entropy", 3, 6, 5, 4)
+    machine, parameters = Backprop(layers, random_shift=True), views(pack(layers, np.float64), layers)
+    rng = np.random.default_rng(0)
+    drawn = []
+    for _ in range(2000):
+        machine.forward(parameters, x, rng)
+        drawn.append(machine._buffers["a0"][: 6 * 8].reshape(6, 8).copy())  # the first element, which no state precedes
+    ceiling, levels = layers[0].ceiling, layers[0].levels
+    z = np.clip(x[0] @ np.asarray(layers[0].weight).T + layers[0].bias, 0, ceiling)
+    step = ceiling / levels
+    counts = np.array(drawn) / step
+    np.testing.assert_allclose(counts, np.round(counts), atol=1e-9)
+    assert np.all(np.abs(counts * step - z) <= step + 1e-9)
+    np.testing.assert_allclose(np.mean(drawn, axis=0), z, atol=4 * step / np.sqrt(2000))
+    # Without a generator the shift is a half, always.
+    np.testing.assert_array_equal(machine.forward(parameters, x).copy(), Backprop(layers).forward(parameters, x))
+
+
 # --- the way forward, and the vector of parameters -------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.workloads import games, index, measures, spam
+from experiments.workloads import games, index, measures, spam, weights
 from experiments.workloads.carry import Carried
 from experiments.workloads.sound import griffin_lim
 
@@ -119,6 +119,40 @@ def test_decoding_says_what_the_network_says():
         return np.eye(3)[np.where(x[:, -1, coder.at["out", "<go>"]] > 0, 1, 0)]
 
     assert coder.decode(respond, [["two"], ["three"]]) == [["zwei"], ["zwei"]]
+
+
+def test_encoder_and_decoder_have_weights_of_their_own():
+    from experiments.workloads import translation as tr
+
+    trained, start = weights.shipped("translation"), tr.encoder_decoder(30, 62, 32)
+    for mlp in (start, trained):
+        hidden, out = mlp.layers
+        e, d = slice(tr.ENCODER), slice(tr.ENCODER, tr.ENCODER + tr.DECODER)
+        weight, back = np.asarray(hidden.weight), np.asarray(hidden.recurrent)
+        assert not weight[e, 30:].any() and not weight[d, :30].any()
+        assert not back[e, d].any() and not np.asarray(out.weight)[:, e].any()
+        assert back[d, e].all() and back[d, d].all()
+    assert trained.layers[0].ceiling < 100
+
+
+def test_states_learned_in_noise_need_few_levels():
+    from converters.convert import convert
+    from converters.train import TrainOptions, train
+    from experiments.workloads.limits import limited
+    from experiments.workloads.noisy import in_noise
+
+    x = np.random.default_rng(1).normal(0, 1, (600, 10, 1)).astype(np.float32)
+    y = (x.sum(axis=(1, 2)) > 0).astype(int)
+    options = TrainOptions(epochs=30, patience=0, validation=0.0, learning_rate=3e-3, clip_norm=1.0, levels=8)
+    exact = train((1, 20, 2), x[:500], y[:500], options)
+    robust = in_noise(exact, x[:500], y[:500], options)
+    assert robust.layers[0].activation == "relu" and robust.layers[0].ceiling < np.inf
+
+    def kept(mlp):
+        network = convert(mlp, calibration=x[:500], method="max_norm")
+        return float((limited(mlp, network, 8).predict(x[500:]) == y[500:]).mean())
+
+    assert kept(robust) > 0.85 and kept(robust) > kept(exact)
 
 
 # -- sound, index -----------------------------------------------------------------------------------
