@@ -193,21 +193,21 @@ def drive(layer: Dense, values: Sequence[Array], bias: Array | None = None) -> A
 
 
 def ann_layer(layer: Dense, values: Sequence[Array], clip: Array | None = None) -> tuple[Array, Array]:
-    """Return (z, a) of one layer for all positions, (n_positions, n_samples, n); ``clip`` (n,) limits a from above."""
+    """Return (z, a) of one layer for all positions, (n_positions, n_samples, n); ``clip`` (n,) limits a from above.
 
-    def activate(z: Array) -> Array:
-        a = layer.activate(z)
-        return a if clip is None else np.minimum(a, clip.astype(z.dtype))
-
+    What a recurrent layer hears of itself is never clipped: a threshold that is still low would keep the states of all later
+    positions low, and so stay low itself.
+    """
     z = drive(layer, values)
     if layer.recurrent is None:
-        return z, activate(z)
-    a = np.empty_like(z)
-    for s in range(len(z)):
-        if s:
-            z[s] += affine(a[s - 1], layer.recurrent)
-        a[s] = activate(z[s])
-    return z, a
+        a = layer.activate(z)
+    else:
+        a = np.empty_like(z)
+        for s in range(len(z)):
+            if s:
+                z[s] += affine(a[s - 1], layer.recurrent)
+            a[s] = layer.activate(z[s])
+    return z, a if clip is None else np.minimum(a, clip.astype(z.dtype))
 
 
 def ann_passes(draft: Draft, size: int = 500) -> Iterator[tuple[list[Array], list[Array]]]:

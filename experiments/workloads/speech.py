@@ -86,8 +86,8 @@ def _recurrent(context: Context, data: Dataset) -> Task:
         method={"name": "percentile_norm", "percentile": 99.9},
         steps=(32, 64, 128, 256),
         notes=(
-            "Thresholds at the 99.9th percentile: those of ltb clip this network's states, which more steps do not mend. Wide thresholds "
-            "need many steps, since an error in one frame is carried into the next.",
+            "Thresholds at the 99.9th percentile, so that states are not clipped. Wide thresholds need many steps, since an error in one "
+            "frame is carried into the next.",
         ),
     )
 

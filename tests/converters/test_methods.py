@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -16,11 +15,10 @@ from converters.methods import METHODS, resolve
 from converters.mlp import MLP, Dense, Skip
 from converters.verify import observe, verify
 from neuro.engines import simulate
-from neuro.errors import ConversionError, EngineError
+from neuro.errors import ConversionError
 from neuro.network import INPUT, SpikingNetwork, per_neuron
 
 N_STEPS = 16
-PROTOCOLS = ("srp", "cos")
 SPARSE_STEPS = {"calibration": {"iterations": 20}, "spike_norm": {"samples": 50}, "rmp": {"samples": 50}}
 CHAINS: dict[str, list[Any]] = {
     name: [*(["ltb"] if name == "v_init" else []), {"name": name, **SPARSE_STEPS.get(name, {})}] for name in METHODS
@@ -71,22 +69,6 @@ def folded(network: SpikingNetwork) -> MLP:
         layers.append(Dense(weight, bias, "relu" if p.spiking else "identity"))
         below = theta
     return MLP(tuple(layers))
-
-
-@functools.cache
-def protocols_run() -> bool:
-    try:
-        simulate(converted("srp", check=False), inputs(2), 2, engine="reference")
-    except EngineError:
-        return False
-    return True
-
-
-@pytest.fixture(autouse=True)
-def engines_that_run_protocols(request: pytest.FixtureRequest) -> None:
-    values = request.node.callspec.params.values() if hasattr(request.node, "callspec") else ()
-    if set(values) & set(PROTOCOLS) and not protocols_run():
-        pytest.skip("no engine here runs presentation protocols")
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -142,7 +124,7 @@ def test_saving_keeps_every_spike_and_the_seed_decides_everything(name: str, tmp
         np.testing.assert_array_equal(counts, second.counts[population])
 
 
-@pytest.mark.parametrize("name", [n for n in EVERY if n not in (*PROTOCOLS, "ftbc")])
+@pytest.mark.parametrize("name", [n for n in EVERY if n not in ("srp", "cos", "ftbc")])
 def test_the_first_layer_fires_as_often_as_the_closed_form_says(name: str) -> None:
     """Constant drive z: clip(floor((v0 + z T)/theta), 0, k T), in units of the grid; v0 = theta/2 unless the method moves it."""
     snn, x = converted(name), inputs(40, seed=4)

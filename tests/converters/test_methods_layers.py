@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import import_models as models
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
 from converters.convert import convert
 from converters.fold import average_pool, fold
+from converters.importers import load
 from converters.mlp import MLP, Dense
 from converters.train import TrainOptions, train
 from converters.verify import observe, verify
@@ -77,6 +80,24 @@ def test_a_lenet_runs_the_same_on_both_engines_and_on_a_chip() -> None:
     assert np.mean(on_chip.predictions == runs[0].predictions) > 0.85
 
 
+@pytest.mark.parametrize("form", ["npz", "onnx"])
+def test_a_lenet_from_a_file_converts_deploys_and_runs(form: str, tmp_path: Path) -> None:
+    if form == "onnx":
+        pytest.importorskip("onnx")
+        path = models.saved(models.onnx_lenet(models.lenet_arrays()), tmp_path / "lenet.onnx")
+    else:
+        path = lenet().save(tmp_path / "lenet.npz")
+    mlp = load(path)
+    x = np.random.default_rng(1).random((80, mlp.n_in)).astype(np.float32)
+    snn = convert(mlp, calibration=x, n_steps=16)
+    assert sp.issparse(snn.incoming("hidden1")[0].weight)
+    ideal = simulate(snn, x[:20], 16)
+    on_chip = simulate(deploy(snn, load_chip("loihi1")), x[:20], 16)
+    for found in (ideal, on_chip):  # outputs: the classes of random weights lie too close together
+        assert np.corrcoef(found.outputs.ravel(), mlp.forward(x[:20]).ravel())[0, 1] > 0.9
+        assert all(count.sum() > 0 for count in found.spike_counts.values())
+
+
 def sequences(n: int, n_seq: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return (n, n_seq, 2) values and markers; the answer is whether the marked values add up to more than 1."""
     rng = np.random.default_rng(seed)
@@ -106,6 +127,22 @@ def test_a_recurrent_network_is_followed_position_by_position(method: str) -> No
         assert np.sqrt(np.mean((outputs[:, position] - out) ** 2)) < 0.1 * ann[1].std() + 0.02, position
     rec = simulate(snn, x[300:320], n_steps)
     np.testing.assert_allclose(rec.outputs, outputs[:20, -1], atol=1e-9)
+
+
+def test_ltb_learns_from_the_states_of_all_positions() -> None:
+    """A recurrent layer's thresholds are those of the same states without recurrence: a low threshold does not hold states down."""
+    rng = np.random.default_rng(0)
+    weight = np.abs(rng.normal(0, 1, (6, 4))).astype(np.float32)
+    recurrent = Dense(weight, np.zeros(6, np.float32), recurrent=np.eye(6, dtype=np.float32))
+    out = rng.normal(0, 1, (2, 6)).astype(np.float32)
+    x = rng.random((50, 8, 4)).astype(np.float32)
+    states = MLP((recurrent, Dense(out, np.zeros(2, np.float32), "identity"))).activations(x)[0]
+    last = Dense(out, -out @ states[:, -1].mean(axis=0), "identity")  # so that both classes occur
+    states = states.reshape(-1, 6)
+    plain = MLP((Dense(np.eye(6, dtype=np.float32), np.zeros(6, np.float32)), last))
+    found = convert(MLP((recurrent, last)), calibration=x, method={"name": "ltb", "batch_size": 50}, check=False)
+    wanted = convert(plain, calibration=states, method={"name": "ltb", "batch_size": len(states)}, check=False)
+    np.testing.assert_allclose(np.asarray(found["hidden1"].v_threshold), np.asarray(wanted["hidden1"].v_threshold), rtol=1e-5)
 
 
 def test_a_regression_comes_back_in_the_units_of_its_values() -> None:
