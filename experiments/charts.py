@@ -8,6 +8,7 @@ sheet maps each of them to its dark or printed counterpart, so that a change of 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -532,6 +533,115 @@ def floor_plan(cores: Rows, tiles: Rows, width: int, height: int, side: int, tra
     return {**spec, "width": round(tile * width), "autosize": {"type": "pad", "contains": "padding"}}
 
 
+def two_sides(
+    rows: Rows, marks: Rows, x_title: str, log_x: bool, points: bool, ends: Sequence[tuple[str, str]], log_y: bool = True
+) -> Spec:
+    """Draw the energies of a chip and of its ANN along one axis, and where they meet.
+
+    rows : side, x, energy_J, low_J, high_J, label; marks : x, energy_J, label; points : every row is a run of its own; ends : (side, what
+    its line is called); sides are "chip" and "ANN".
+    """
+    values = [row[name] for row in rows for name in ("low_J", "energy_J", "high_J")]
+    scale_y, axis_y = _log(values, "J") if log_y else (alt.Scale(zero=True), alt.Axis(labelExpr=_prefixed("J"), tickCount=5))
+    if log_x:
+        scale_x, axis_x = _log([row["x"] for row in rows], "")
+        axis_x.labelExpr = "format(datum.value, ',.6~f')"
+    else:
+        scale_x, axis_x = alt.Scale(zero=False, nice=False), alt.Axis(labelExpr=PERCENT, tickCount=6, labelOverlap=True)
+    names = [side for side, _ in ends]
+    x = alt.X("x:Q", title=x_title, scale=scale_x, axis=axis_x)
+    y = alt.Y("energy_J:Q", title=f"energy per inference{' (log)' if log_y else ''}", scale=scale_y, axis=axis_y)
+    colour = alt.Color(
+        "side:N",
+        scale=alt.Scale(domain=names, range=[GROUP_COLOURS[side] for side in names]),
+        legend=alt.Legend(title=None, columns=1, symbolOpacity=1, symbolType="stroke", labelExpr=_renamed(dict(ends))),
+    )
+    base, mark = alt.Chart(alt.NamedData("data")), alt.Chart(alt.NamedData("marks"))
+    low, high = alt.Y("low_J:Q", scale=scale_y), alt.Y2("high_J:Q")
+    tooltip = [
+        alt.Tooltip("label:N", title=" "),
+        alt.Tooltip("x:Q", title=x_title, format=".4~g"),
+        *(alt.Tooltip(f"{name}_J:Q", title=f"{name} [J]", format=".3s") for name in ("energy", "low", "high")),
+    ]
+    band = base.mark_rule(strokeWidth=2, opacity=0.45) if points else base.mark_area(opacity=0.14)
+    layers: list[Any] = [
+        band.encode(x, low, high, color=colour),
+        base.mark_line(strokeWidth=2.5).encode(x, y, colour),
+        base.mark_point(filled=True, size=50 if points else 20, opacity=1).encode(x, y, color=colour, tooltip=tooltip),
+    ]
+    if marks:
+        ring = mark.mark_point(filled=False, size=160, color=TEXT, strokeWidth=1.5)
+        layers += [ring.encode(x, y), *_written(mark.encode(x, y, text="label:N"), TEXT, align="left", dx=10, dy=12)]
+    return _spec(alt.layer(*layers), {"data": rows, **({"marks": marks} if marks else {})}, 300)
+
+
+FAULT_COLOURS = ("#009E73", "#7F6A4D")
+FAULT_SHAPES = ("circle", "square")
+
+
+def fault_rates(rows: Rows, healthy: Rows, kinds: Sequence[str], x_title: str, domain: tuple[float, float]) -> Spec:
+    """Draw accuracy against the rate of at most two kinds of fault: bands are intervals, thin rules the spread of the draws.
+
+    rows : kind, rate, accuracy, low, high, least, most; healthy : accuracy, label.
+    """
+    rates = sorted({row["rate"] for row in rows})
+    scale, _ = _log(rates, "")
+    x = alt.X("rate:Q", title=x_title, scale=scale, axis=alt.Axis(values=rates, labelExpr=PERCENT, labelOverlap=True))
+    y, low, high = _accuracy(domain)
+    colour = alt.Color(
+        "kind:N",
+        sort=list(kinds),
+        scale=alt.Scale(domain=list(kinds), range=list(FAULT_COLOURS[: len(kinds)])),
+        legend=alt.Legend(title=None, columns=2, symbolOpacity=1),
+    )
+    shape = alt.Shape("kind:N", sort=list(kinds), scale=alt.Scale(domain=list(kinds), range=list(FAULT_SHAPES[: len(kinds)])))
+    base, level = alt.Chart(alt.NamedData("data")), alt.Chart(alt.NamedData("healthy"))
+    tooltip = [
+        alt.Tooltip("kind:N", title="fault"),
+        alt.Tooltip("rate:Q", format=".3~%"),
+        alt.Tooltip("accuracy:Q", format=".2%"),
+        alt.Tooltip("low:Q", title="95 % low", format=".2%"),
+        alt.Tooltip("high:Q", title="95 % high", format=".2%"),
+        alt.Tooltip("least:Q", title="worst draw", format=".2%"),
+        alt.Tooltip("most:Q", title="best draw", format=".2%"),
+    ]
+    spread = alt.Y("least:Q", scale=alt.Scale(domain=list(domain), nice=False, zero=False)), alt.Y2("most:Q")
+    layers = [
+        base.mark_area(opacity=0.14).encode(x, low, high, color=colour),
+        level.mark_rule(color=MUTED, strokeWidth=1.5, strokeDash=[4, 3]).encode(y),
+        level.mark_text(align="right", dy=-7, color=MUTED).encode(y, x=alt.value("width"), text="label:N"),
+        base.mark_rule(strokeWidth=1.5).encode(x, *spread, color=colour),
+        base.mark_line(strokeWidth=2).encode(x, y, color=colour),
+        base.mark_point(filled=True, size=50, opacity=1).encode(x, y, shape, color=colour, tooltip=tooltip),
+    ]
+    return _spec(alt.layer(*layers), {"data": rows, "healthy": healthy}, 260)
+
+
+def agreement(rows: Rows, domain: tuple[float, float]) -> Spec:
+    """Draw the agreement that remains after each step of quantisation: a dot and its interval a line.
+
+    rows : label, text, share, low, high, change (the loss of this step alone), group.
+    """
+    y = alt.Y("label:N", sort=_labels(rows), title=None, axis=None, scale=alt.Scale(paddingInner=0))
+    scale = alt.Scale(domain=list(domain), nice=False, zero=False)
+    x = alt.X("share:Q", title="answers that agree with the source", scale=scale, axis=alt.Axis(labelExpr=PERCENT, tickCount=5, grid=True))
+    base, colour = alt.Chart(alt.NamedData("data")), _group_colour(legend=False)
+    tooltip = [
+        alt.Tooltip("label:N", title="rounded up to"),
+        alt.Tooltip("share:Q", title="agrees", format=".2%"),
+        alt.Tooltip("low:Q", title="95 % low", format=".2%"),
+        alt.Tooltip("high:Q", title="95 % high", format=".2%"),
+        alt.Tooltip("change:Q", title="change by this step", format="+.2%"),
+    ]
+    layers = [
+        base.mark_rule(color=GRID, strokeWidth=1, yOffset=8).encode(y),
+        base.mark_rule(strokeWidth=3, opacity=0.45, yOffset=8).encode(alt.X("low:Q", scale=scale), alt.X2("high:Q"), y, color=colour),
+        base.mark_point(filled=True, size=80, opacity=1, yOffset=8).encode(x, y, color=colour, tooltip=tooltip),
+        _above(base, y),
+    ]
+    return _spec(alt.layer(*layers), {"data": rows}, 58 + 38 * len(rows))
+
+
 def balance(rows: Rows, order: Sequence[str]) -> Spec:
     """Draw the share of each class in the training and the test set. rows : label, series, share, text."""
     names = [name for name in SET_COLOURS if any(row["series"] == name for row in rows)]
@@ -616,6 +726,12 @@ def _above(chart: alt.Chart, y: alt.Y) -> alt.Chart:
 def _written(chart: alt.Chart, colour: str, **place: Any) -> list[alt.Chart]:
     """Write text on a halo of the paper's colour, so that lines and whiskers behind it do not strike it through."""
     return [chart.mark_text(color=PAPER, stroke=PAPER, strokeWidth=4, opacity=0.85, **place), chart.mark_text(color=colour, **place)]
+
+
+def _renamed(names: Mapping[str, str]) -> str:
+    """Return the expression that writes the entries of a legend as they are called."""
+    pairs = "".join(f"datum.label == {json.dumps(key)} ? {json.dumps(text)} : " for key, text in names.items())
+    return f"{pairs}datum.label"
 
 
 def _group_dash() -> alt.StrokeDash:

@@ -56,6 +56,14 @@ def _widths(text: str) -> list[int]:
         raise typer.BadParameter(f"{text!r}, expected widths separated by commas, such as 128,64") from None
 
 
+def _rates(text: str) -> list[float]:
+    """Return the numbers of "0.01,0.05"; anything else is a mistake in the usage."""
+    try:
+        return [float(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r}, expected rates separated by commas, such as 0.01,0.05") from None
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
@@ -223,12 +231,25 @@ def deploy(
     network: Annotated[Path, typer.Argument(metavar="NETWORK", help="A spiking network made by 'spikeport convert', or a .nir file.")],
     out: Out,
     chip: Annotated[str, typer.Option(metavar="NAME", help="A name of 'spikeport list chips', or a .toml file.")] = "loihi1",
+    explain: Annotated[bool, typer.Option("--explain", help="Run samples to say what each step of quantisation costs.")] = False,
+    data: Annotated[str, typer.Option(metavar="DATASET", help="With --explain: data set whose test samples run.")] = "",
+    model: Annotated[
+        Path | None, typer.Option(metavar="MODEL", help="With --explain: the trained network to agree with; the spiking one if left out.")
+    ] = None,
+    n_steps: Annotated[int, typer.Option(metavar="T", min=1, help="With --explain: steps of the window.")] = 8,
     settings: Set = NONE,
+    data_dir: DataDir = None,
 ) -> None:
     """Quantise a spiking network to a chip's integers and place it on its cores."""
     from . import single
 
-    _finish(terminal, single.deploy(network, chip, settings), out)
+    made = single.deploy(network, chip, settings)
+    if explain:
+        from .chip_commands import explained
+
+        with bars(terminal) as progress:
+            made = explained(made, single.source_of(network, settings), model, data, n_steps, settings, data_dir, progress)
+    _finish(terminal, made, out)
 
 
 @command("spikeport run snn.npz --data digits --n-steps 8 --chip loihi1 --out recording.npz", NOTHING)
@@ -250,6 +271,37 @@ def run(
 
     with bars(terminal) as progress:
         made = single.run(network, data, n_steps, engine, chip, limit, seed, settings, data_dir, progress)
+    _finish(terminal, made, out)
+
+
+@command("spikeport faults snn.npz --data digits --chip loihi1 --kind lost --rates 0.01,0.05 --out faults.json", NOTHING)
+def faults(
+    terminal: Terminal,
+    network: Annotated[Path, typer.Argument(metavar="NETWORK", help="A spiking network, a deployment, or a .nir file.")],
+    data: Annotated[str, typer.Option(metavar="DATASET", help="Data set whose test samples run.")],
+    out: Out,
+    kind: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME",
+            help="lost, spurious, dead_neurons, stuck_neurons, dead_synapses, stuck_synapses, threshold_mismatch or weight_mismatch; "
+            "all if left out. Repeatable.",
+        ),
+    ] = NONE,
+    rates: Annotated[Any, typer.Option(metavar="R,R", parser=_rates, help="Shares that fail; of a mismatch, relative standard deviations.")] = "0.01,0.02,0.05,0.1,0.2",
+    draws: Annotated[int, typer.Option(metavar="N", min=1, help="Times that each fault is drawn.")] = 3,
+    n_steps: Annotated[int, typer.Option(metavar="T", min=1, help="Steps of the window.")] = 8,
+    chip: Annotated[str, typer.Option(metavar="NAME", help="Deploy on this chip first.")] = "",
+    limit: Annotated[int, typer.Option(metavar="N", min=0, help="Run the first so many samples; 500 if left out.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the first draw.")] = 0,
+    settings: Set = NONE,
+    data_dir: DataDir = None,
+) -> None:
+    """Run test samples with faults of neurons, synapses and spikes: accuracy against their rate."""
+    from . import chip_commands
+
+    with bars(terminal) as progress:
+        made = chip_commands.faults(network, data, n_steps, chip, kind, rates, draws, limit, seed, settings, data_dir, progress)
     _finish(terminal, made, out)
 
 

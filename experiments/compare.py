@@ -13,6 +13,7 @@ import numpy as np
 
 from neuro.errors import StoreError, problems
 
+from . import faults, rounding
 from .comparison import (
     ChipFacts,
     Comparison,
@@ -129,7 +130,13 @@ def compare_store(experiment: Experiment, folder: str | os.PathLike[str], data_d
         else:
             results.append(result)
     comparison = compare(results, experiment, lambda key: kept(folder, key))
-    return replace(comparison, not_run=(*comparison.not_run, *missing))
+    main, settings = comparison.headline, experiment.faults
+    return replace(
+        comparison,
+        not_run=(*comparison.not_run, *missing),
+        rounding=rounding.kept(folder, main) if main else None,
+        faults=faults.kept(folder, main, settings) if main and settings is not None else None,
+    )
 
 
 # -- rows -------------------------------------------------------------------------------------------

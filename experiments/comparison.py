@@ -367,6 +367,72 @@ class Probes:
 
 
 @dataclass(frozen=True)
+class FaultPoint:
+    """Accuracy at one rate of one kind of fault.
+
+    accuracy : mean over the draws of the fault, with the Wilson interval of the samples; least, most : over the draws.
+    """
+
+    kind: str
+    rate: float
+    accuracy: Range
+    least: float
+    most: float
+
+
+@dataclass(frozen=True)
+class FaultSweep:
+    """Accuracy of one network against the rates of faults, on the first n test samples.
+
+    row : key of the row, "" outside a comparison; healthy : accuracy without a fault; draws : times that each fault was drawn;
+    points : by kind, rates ascending; refused : {kind: why it could not be run}.
+    """
+
+    row: str
+    n: int
+    n_steps: int
+    draws: int
+    seed: int
+    healthy: Range
+    points: tuple[FaultPoint, ...]
+    refused: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of fault that were run."""
+        return tuple(dict.fromkeys(p.kind for p in self.points))
+
+    def of(self, kind: str) -> tuple[FaultPoint, ...]:
+        """Return the points of one kind."""
+        return tuple(p for p in self.points if p.kind == kind)
+
+
+@dataclass(frozen=True)
+class RoundedStep:
+    """What remains of a network after one more step of quantisation (``neuro.rounding``).
+
+    name, what : the step; agreement : with the source's answers; accuracy : None without labels; spikes : of an inference.
+    """
+
+    name: str
+    what: str
+    agreement: Range
+    accuracy: Range | None
+    spikes: float
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """Quantisation taken apart, on the first n test samples: row as in FaultSweep; source : whose answers it is held against."""
+
+    row: str
+    n: int
+    n_steps: int
+    source: str
+    steps: tuple[RoundedStep, ...]
+
+
+@dataclass(frozen=True)
 class Omission:
     """Something that is in no number of the page: what, why, and where it would show."""
 
@@ -405,6 +471,7 @@ class Comparison:
     data, networks, chips : facts behind the rows; networks has one entry an ANN row.
     disagreements, scorecard : see their classes; may be empty. probes : further runs behind the scorecard, of the
         headline row.
+    faults, rounding : of the headline row: accuracy against rates of faults, quantisation taken apart; None where they were not run.
     omissions : what was not counted, with the reason.
     not_run : trials without a result.
     figures : every published figure that a number rests on, without repetition.
@@ -435,6 +502,8 @@ class Comparison:
     disagreements: tuple[Disagreements, ...] = ()
     scorecard: tuple[Finding, ...] = ()
     probes: Probes | None = None
+    faults: FaultSweep | None = None
+    rounding: Rounding | None = None
     omissions: tuple[Omission, ...] = ()
     not_run: tuple[NotRun, ...] = ()
     figures: tuple[Figure, ...] = ()
@@ -532,6 +601,8 @@ __all__ = [
     "Decomposition",
     "Disagreements",
     "EnergyTable",
+    "FaultPoint",
+    "FaultSweep",
     "Figure",
     "Finding",
     "GROUPS",
@@ -552,6 +623,8 @@ __all__ = [
     "Range",
     "Resource",
     "Rival",
+    "RoundedStep",
+    "Rounding",
     "Row",
     "SeedSummary",
     "Strange",

@@ -116,6 +116,25 @@ class TuneSettings(Settings, frozen=True):
     range: dict[str, tuple[float, float]] = {}
 
 
+FaultKind = Literal[
+    "lost", "spurious", "dead_neurons", "stuck_neurons", "dead_synapses", "stuck_synapses", "threshold_mismatch", "weight_mismatch"
+]
+
+
+class FaultSettings(Settings, frozen=True):
+    """``[faults]``: accuracy against rates of faults, for the row that the verdict is about.
+
+    ``kinds``: of faults; ``rates``: share of what fails (of a mismatch the relative standard deviation); ``draws``: times
+    that each fault is drawn; ``samples``: first test samples that are run; ``seed``: of the first draw.
+    """
+
+    kinds: tuple[FaultKind, ...] = get_args(FaultKind)
+    rates: tuple[Annotated[float, msgspec.Meta(ge=0)], ...] = (0.01, 0.02, 0.05, 0.1, 0.2)
+    draws: Count = 3
+    samples: Count = 500
+    seed: Natural = 0
+
+
 class Trial(Settings, frozen=True):
     """One network run one way: no ``convert`` is the ANN itself, no ``deploy`` is ideal arithmetic."""
 
@@ -195,6 +214,7 @@ class Experiment:
     text: str
     folder: Path
     tune: TuneSettings = TuneSettings()
+    faults: FaultSettings | None = None
     chosen: tuple[Trial, ...] = ()
 
     @cached_property
@@ -257,7 +277,7 @@ def parse(
             raw = _merge(raw, presets[wanted])
     for item in overrides:
         causes += _override(raw, item)
-    known = ("title", "seeds", *TABLES, "tune")
+    known = ("title", "seeds", *TABLES, "tune", "faults")
     causes += [f"{key!r} is not a table or key of a config{nearest(key, known)}" for key in raw if key not in known]
     title, seeds = raw.get("title", Path(name).stem), raw.get("seeds", [0])
     if not isinstance(title, str):
@@ -274,6 +294,7 @@ def parse(
             continue
         found[table] = alternatives(table, dict(values), causes)
     tune = _tune_table(raw.get("tune", {}), causes)
+    faults = faults_table(raw["faults"], causes) if "faults" in raw else None
     if any(d.part == "holdout" and not d.holdout for d in found.get("data", [])):
         causes.append("data.part is 'holdout', but data.holdout is 0: no sample is held out")
     if not causes and raw.get("train") and all(m.file for m in found["model"]):
@@ -289,6 +310,7 @@ def parse(
         text=to_toml(raw),
         folder=folder,
         tune=tune,
+        faults=faults,
     )
 
 
@@ -343,6 +365,31 @@ def _tune_table(values: Any, causes: list[str]) -> TuneSettings:
         causes.append("tune.objectives: names nothing to make small")
     causes += [f"tune.range.{name}: {low:g} is not below {high:g}" for name, (low, high) in tune.range.items() if not low < high]
     return tune
+
+
+def faults_table(values: Any, causes: list[str]) -> FaultSettings | None:
+    """Return ``[faults]``, whose lists are no grids."""
+    known = FaultSettings.__struct_fields__
+    if not isinstance(values, dict):
+        causes.append(f"faults: {values!r}, expected a table [faults]")
+        return None
+    causes += [f"faults.{key} is not a setting{nearest(key, known)}" for key in values if key not in known]
+    kinds = values.get("kinds", [])
+    unknown = [k for k in kinds if k not in get_args(FaultKind)] if isinstance(kinds, list) else []
+    causes += [f"faults.kinds: {k!r} is not known{nearest(str(k), get_args(FaultKind))}" for k in unknown]
+    try:
+        given = {key: value for key, value in values.items() if key in known and not (key == "kinds" and unknown)}
+        found = msgspec.convert(given, FaultSettings)
+    except msgspec.ValidationError as error:
+        causes.append(f"[faults]: {error}")
+        return None
+    if not found.kinds or not found.rates:
+        causes.append("[faults]: names no kind or no rate, so that there is nothing to run")
+    high = [r for r in found.rates if r > 1]
+    shares = [k for k in found.kinds if not k.endswith("mismatch")]
+    if high and shares:
+        causes.append(f"faults.rates: {high[0]:g} is above 1, the rate of {shares[0]!r} is a share")
+    return found
 
 
 def _option_grid(table: str, name: str, given: Mapping[str, Any], causes: list[str], kind: Any, own: Any) -> list[dict[str, Any]]:

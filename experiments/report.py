@@ -19,7 +19,7 @@ from markupsafe import Markup
 from neuro.archive import write_atomically
 from neuro.errors import SpecError, StoreError, nearest
 
-from . import charts, images, tables, units
+from . import charts, chip_tables, images, tables, units
 from .comparison import Comparison, DataCard, Disagreements, Figure, Finding, Row
 from .glance import glance
 from .panels import Focus, Panel, focus, panels
@@ -197,6 +197,8 @@ def _tables(comparison: Comparison, at: Focus | None) -> dict[str, Table | None]
         "break-even": None if at is None else tables.meetings(at),
         "layers": None if at is None else tables.layers(at),
         "quantisation": None if chip is None else tables.quantisation(chip),
+        "rounding": chip_tables.rounding(comparison),
+        "faults": chip_tables.faults(comparison),
         "networks": _networks(comparison),
         "training": _training(comparison),
         "omissions": _omissions(comparison),

@@ -15,6 +15,7 @@ from neuro.engines import EngineOptions
 from neuro.errors import EngineError, StoreError
 from neuro.progress import Progress, ProgressCallback
 
+from . import faults, rounding
 from .compare import compare
 from .config import Experiment, Trial
 from .crew import Alone, Crew, Job, Report, crew
@@ -185,10 +186,14 @@ def run_trials(
 def _probe(
     experiment: Experiment, store: Store, context: Context, options: RunnerOptions, progress: ProgressCallback | None
 ) -> None:
-    """Make the further runs of the scorecard, in this process, for the row that the verdict is about."""
+    """Make the further runs of the row that the verdict is about, in this process: scorecard, quantisation, faults."""
     results = [r for t in experiment.trials if (r := store.get(t.key)) is not None and r.status == "done"]
     if options.probes and any(r.result["row"]["group"] != "ann" for r in results):
-        probe(store.folder, compare(results).headline, context, progress)
+        main = compare(results).headline
+        probe(store.folder, main, context, progress)
+        rounding.of_trial(store.folder, main, context, progress)
+        if experiment.faults is not None:
+            faults.of_trial(store.folder, main, experiment.faults, context, progress)
 
 
 def _graph(trials: Iterable[Trial], store: Store, context: Context) -> _State:

@@ -303,7 +303,7 @@ def deploy(network: Path, chip: str, user: Sequence[str]) -> Made:
     from converters.importers import LoadOptions
 
     options, user = apart(user, "load", LoadOptions)
-    made = _deployed(load_spiking(network, options), settings(user, deploy_chip=chip))
+    made = deployed(load_spiking(network, options), settings(user, deploy_chip=chip))
     place = made.placement
     used = {name: highest for name, (_, highest) in place.utilisation().items()}
     chips = f" on {place.n_chips} chips" if place.n_chips > 1 else ""
@@ -313,6 +313,13 @@ def deploy(network: Path, chip: str, user: Sequence[str]) -> Made:
     lines += [("  note", note) for note in made.report.notes]
     facts = {"sha256": made.network.sha256, "cores": len(place.cores), "chips": place.n_chips, "fullest_core": used}
     return Made(made, tuple(lines), facts)
+
+
+def source_of(network: Path, user: Sequence[str]) -> SpikingNetwork:
+    """Return the spiking network that ``deploy`` put on a chip."""
+    from converters.importers import LoadOptions
+
+    return load_spiking(network, apart(user, "load", LoadOptions)[0])
 
 
 def run(
@@ -339,7 +346,7 @@ def run(
         if not own_encoding:
             loaded = with_encoder(loaded, trial.run.encoding)
         if chip:
-            loaded = _deployed(loaded, trial)
+            loaded = deployed(loaded, trial)
     elif chip:
         raise SpecError(f"{network}: is deployed already, on {loaded.chip.name}; leave --chip out, or give the spiking network")
     net = loaded if isinstance(loaded, SpikingNetwork) else loaded.network
@@ -427,7 +434,8 @@ def _costs(recording: Recording, deployment: Deployment) -> tuple[list[tuple[str
     return lines, {**facts, "not_counted": missing}
 
 
-def _deployed(network: SpikingNetwork, trial: Trial) -> Deployment:
+def deployed(network: SpikingNetwork, trial: Trial) -> Deployment:
+    """Return the network on the chip that the settings name."""
     from neuro.chip import load_chip
     from neuro.deploy import DeployOptions
     from neuro.deploy import deploy as put

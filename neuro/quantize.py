@@ -204,7 +204,7 @@ def _population(
     theta = _theta(p)
     ports = [j for j in incoming if j.pre == INPUT]
     wired = [j for j in incoming if j.pre != INPUT]
-    folded = [_fold(j, theta, network) for j in wired]
+    folded = [fold(j, theta, network) for j in wired]
     reset = _reset(p, fmt, chip, options)
     assert reset != "refused"  # inexpressible() said so before
     if folded:
@@ -251,7 +251,7 @@ def _population(
     return new, [*new_ports, *projections], report
 
 
-def _fold(j: Projection, theta: Array, network: SpikingNetwork) -> Weight:
+def fold(j: Projection, theta: Array, network: SpikingNetwork) -> Weight:
     """Return W'_ij = W_ij a_j / theta_i."""
     pre = network[j.pre]
     amplitude = per_neuron(pre.amplitude, pre.size)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..comparison import Comparison
-from . import accuracy, cost, who, why
+from . import accuracy, breakeven, chip, cost, who, why
 from .panel import Focus, Panel, focus
 
 Draw = Callable[[Focus], Panel | list[Panel] | None]
-PANELS: tuple[Draw, ...] = (*accuracy.PANELS, *cost.PANELS, *why.PANELS, *who.PANELS)
+PANELS: tuple[Draw, ...] = (*accuracy.PANELS, *cost.PANELS, *breakeven.PANELS, *why.PANELS, *who.PANELS, *chip.PANELS)
 
 
 def panels(comparison: Comparison) -> list[Panel]:

@@ -1,0 +1,161 @@
+"""Runs of the chip row of their own: accuracy against faults, quantisation taken apart; as functions, commands, and on the page."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from command_line import spikeport
+from deployable import dense
+from samples import comparisons
+
+from experiments import chip_tables, faults, rounding
+from experiments.comparison import FaultPoint, FaultSweep, RoundedStep, Rounding
+from experiments.config import FaultSettings, parse
+from experiments.metrics import accuracy
+from experiments.panels import panels
+from experiments.report import page, report_markdown
+from neuro.deploy import DeployOptions, deploy
+from neuro.engines import simulate
+from neuro.errors import EngineError, SpecError
+from neuro.network import Protocol
+
+X = np.random.default_rng(0).random((60, 10))
+KINDS = ("lost", "spurious", "dead_neurons", "stuck_neurons", "dead_synapses", "stuck_synapses", "threshold_mismatch", "weight_mismatch")
+
+
+@pytest.fixture(scope="module")
+def made():
+    net = dense([10, 24, 4], seed=7, gain=3.0, bias=False)
+    deployment = deploy(net, "loihi1", DeployOptions(order="in_order"))
+    return net, deployment, simulate(deployment, X, 8).predictions
+
+
+def test_a_sweep_without_faults_is_the_run_itself_and_with_certain_ones_is_chance(made):
+    _, deployment, answers = made
+    settings = FaultSettings(kinds=("lost", "dead_neurons"), rates=(1.0, 0.0, 0.1), draws=2, samples=50)
+    found = faults.sweep(deployment, X, answers, 8, settings)
+    assert found.healthy == accuracy(answers[:50], answers[:50]) and found.n == 50
+    assert found.kinds == ("lost", "dead_neurons") and [p.rate for p in found.of("lost")] == [0.0, 0.1, 1.0]
+    for kind in found.kinds:
+        none, some, every = found.of(kind)
+        assert none.accuracy == found.healthy and none.least == none.most == 1.0
+        assert every.accuracy.value <= some.accuracy.value < 1 and every.accuracy.low <= every.accuracy.value <= every.accuracy.high
+        assert some.least <= some.accuracy.value <= some.most
+    # Nothing arrives at the read-out, which has no bias: one answer for all.
+    assert found.of("lost")[-1].accuracy.value in {float(np.mean(answers[:50] == c)) for c in range(4)}
+    assert faults.sweep(deployment, X, answers, 8, settings) == found
+
+
+def test_every_kind_can_be_run(made):
+    net, _, answers = made
+    seen = []
+    settings = FaultSettings(rates=(0.2,), draws=1, samples=20)
+    found = faults.sweep(net, X, answers, 4, settings, progress=seen.append)
+    assert found.kinds == KINDS == settings.kinds and not found.refused
+    assert [p.done for p in seen] == list(range(1, 10)) and {p.total for p in seen} == {9}
+
+
+def test_what_a_network_cannot_lose_is_named(made):
+    net, _, answers = made
+    masked = replace(net, protocol=Protocol("srp", 2))
+    both = FaultSettings(kinds=("lost", "dead_neurons"), rates=(0.1,), draws=1, samples=20)
+    found = faults.sweep(masked, X, answers, 4, both)
+    assert found.kinds == ("dead_neurons",) and "protocol 'srp'" in found.refused["lost"]
+    with pytest.raises(EngineError, match="protocol 'srp'"):
+        faults.sweep(masked, X, answers, 4, FaultSettings(kinds=("lost",), rates=(0.1,), samples=20))
+    with pytest.raises(SpecError, match="a regression has none"):
+        faults.sweep(net, X, X[:, 0], 4, both)
+
+
+def test_quantisation_taken_apart_begins_and_ends_with_the_two_networks(made):
+    net, deployment, answers = made
+    found = rounding.rounding(net, deployment, X, 8, labels=answers)
+    first, last = found.steps[0], found.steps[-1]
+    assert found.source == "the converted network" and first.agreement.value == 1
+    assert last.accuracy is not None and last.accuracy.value == 1  # the labels are the deployed network's own answers
+    assert last.agreement == first.accuracy  # the two networks agree as often either way
+    against = rounding.rounding(net, deployment, X, 8, answers)
+    assert against.source == "the trained network" and against.steps[-1].agreement.value == 1 and against.steps[0].accuracy is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rate = [0.1]", "faults.rate is not a setting; did you mean 'rates'"),
+        ('kinds = ["lots"]', "'lots' is not known; did you mean 'lost'"),
+        ("rates = [0.1, 2.0]", "2 is above 1, the rate of 'lost' is a share"),
+        ("rates = []", "names no kind or no rate"),
+        ("draws = 0", r"\[faults\]: .*>= 1"),
+        ("rates = [-0.1]", r"\[faults\]: .*>= 0"),
+    ],
+)
+def test_wrong_settings_are_named(text, message):
+    with pytest.raises(SpecError, match=message):
+        parse(f"[faults]\n{text}\n")
+
+
+def test_settings_are_kept_in_the_config_and_change_no_trial():
+    plain, more = parse(""), parse('[faults]\nkinds = ["weight_mismatch"]\nrates = [2.0]\n')
+    assert plain.faults is None and more.faults == FaultSettings(kinds=("weight_mismatch",), rates=(2.0,))
+    assert [t.key for t in plain.trials] == [t.key for t in more.trials]
+    assert parse(more.text).faults == more.faults
+
+
+def test_the_commands_say_and_write_it(tmp_path):
+    spikeport("train", "digits", "--hidden", "16", "--set", "train.epochs=3", "--out", "mlp.npz", cwd=tmp_path)
+    spikeport("convert", "mlp.npz", "--calibration", "digits", "--out", "snn.npz", cwd=tmp_path)
+    run = ("deploy", "snn.npz", "--out", "d.npz", "--explain", "--model", "mlp.npz")
+    assert "say which with --data" in spikeport(*run, cwd=tmp_path, status=1).err
+    explained = spikeport(*run, "--data", "digits", "--n-steps", "4", "--json", cwd=tmp_path)
+    facts = json.loads(explained.out)["explain"]
+    assert [s["name"] for s in facts["steps"]] == ["converted", "thresholds", "weights", "biases", "potential"] and facts["n_steps"] == 4
+    swept = ("faults", "d.npz", "--data", "digits", "--kind", "lost", "--rates", "0.1,0.5", "--draws", "2", "--limit", "40", "--n-steps", "4")
+    done = spikeport(*swept, "--out", "f.csv", cwd=tmp_path)
+    assert "worst draw" in done.err + done.out
+    with open(tmp_path / "f.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [r["rate"] for r in rows] == ["0.1", "0.5"] and {r["samples"] for r in rows} == {"40"}
+    spikeport(*swept, "--out", "f.json", cwd=tmp_path)
+    points = json.loads((tmp_path / "f.json").read_text())["points"]
+    assert [p["accuracy"]["value"] for p in points] == [float(r["accuracy"]) for r in rows]
+    assert "did you mean 'lost'" in spikeport(*swept[:3], "digits", "--kind", "lots", "--out", "g.json", cwd=tmp_path, status=1).err
+
+
+def sample():
+    comparison = comparisons.small()
+    row = next(r for r in comparison.rows if r.key == comparison.headline)
+    n = 100
+    points = tuple(
+        FaultPoint(kind, rate, faults._mean([0.95 - rate, 0.93 - rate], n), 0.93 - rate, 0.95 - rate) for kind in KINDS for rate in (0.01, 0.1)
+    )
+    healthy = faults._mean([0.96], n)
+    steps = tuple(
+        RoundedStep(name, "what it adds", faults._mean([share], n), healthy, 200.0)
+        for name, share in (("converted", 0.99), ("thresholds", 0.99), ("weights", 0.97), ("biases", 0.97), ("potential", 0.97))
+    )
+    return replace(
+        comparison,
+        faults=FaultSweep(row.key, n, 8, 2, 0, healthy, points, {"lost": "why it was refused"}),
+        rounding=Rounding(row.key, n, 8, "the trained network", steps),
+    )
+
+
+def test_the_page_shows_them(tmp_path):
+    comparison = sample()
+    drawn = {p.name: p for p in panels(comparison)}
+    assert [name for name in drawn if name.startswith("faults-")] == [f"faults-{f}" for f in ("spikes", "neurons", "synapses", "mismatch")]
+    assert drawn["rounding"].title == "Quantisation costs most in the step \u201cweights\u201d: 2 points of agreement"
+    assert drawn["faults-spikes"].title == "Lost spikes: 1 % costs 3 points; spurious spikes: 1 % costs 3 points"
+    assert len(drawn["faults-neurons"].rows) == 4 and len(drawn["rounding"].rows) == 5
+    html, text = page(comparison), report_markdown(comparison)
+    assert 'data-table="faults"' in html and 'data-table="rounding"' in html and "why it was refused" in html
+    assert "dead neurons" in text
+    table = chip_tables.rounding(comparison)
+    assert table is not None and [row[3].text for row in table.rows][1:3] == ["+0.00", "\u22122.00"]
+    comparison.save(tmp_path / "c.npz")
+    again = type(comparison).load(tmp_path / "c.npz")
+    assert again.faults == comparison.faults and again.rounding == comparison.rounding
