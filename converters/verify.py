@@ -198,7 +198,8 @@ def _run(low: Lowered, weights: Mapping[str, Any], x: Array, n_steps: int, first
                     drive += currents[p.name]
                 for s in low.incoming(p.name):
                     if s.delay is not None:
-                        drive += _deliver(weights[s.name], sent[s.spec.pre][t])
+                        if t >= s.lag:
+                            drive += _deliver(weights[s.name], sent[s.spec.pre][t - s.lag])
                     elif before:
                         drive += _deliver(weights[s.name], before[s.spec.pre][t])
                 fired = rules.step(p.spec, states[p.name], drive, p.theta, p.floor, p.ceiling)

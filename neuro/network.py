@@ -14,6 +14,10 @@ One step of a population, in this order:
 
 A population runs in steps ``[start, start + T)``; a spike of step t arrives in step
 ``t + delay``; so every forward projection satisfies ``post.start = pre.start + delay``.
+
+A projection on a loop (of a population with itself, or back to one before it) returns spikes within the window: those of
+relative step k arrive at relative step ``k + lag`` with ``lag = pre.start + delay - post.start``. Nothing arrives over it in
+the first ``lag`` steps of a window, and what would arrive after the window has ended is dropped.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components
 
 from . import archive
 from .errors import NetworkError, problems
@@ -223,6 +228,17 @@ class SpikingNetwork:
         """Whether a projection reaches the next input of a sequence."""
         return any(p.delay == "window" for p in self.projections)
 
+    @property
+    def looped(self) -> bool:
+        """Whether a projection returns spikes within the window of the same input."""
+        return any(self.lag(j) > 0 for j in self.projections)
+
+    def lag(self, projection: Projection) -> int:
+        """Return by how many steps of the window spikes arrive later than they were sent; 0 of forward projections."""
+        if projection.pre == INPUT or projection.delay == "window":
+            return 0
+        return int(self[projection.pre].start + projection.delay - self[projection.post].start)
+
     def incoming(self, name: str) -> tuple[Projection, ...]:
         """Return the projections that end in ``name``."""
         return tuple(p for p in self.projections if p.post == name)
@@ -276,8 +292,11 @@ def _contradictions(network: SpikingNetwork) -> list[str]:
     by_name = {p.name: p for p in network.populations}
     for p in network.populations:
         causes += _population_problems(p)
+    links = [j.name for j in network.projections if j.pre != INPUT]
+    causes += [f"projection {n} occurs {links.count(n)} times; add the weights, or give a copy of {n.split('->')[0]} one of them" for n in sorted({n for n in links if links.count(n) > 1})]
+    loops = _on_loops(network.projections, by_name)
     for j in network.projections:
-        causes += _projection_problems(j, by_name, network.input_size)
+        causes += _projection_problems(j, by_name, network.input_size, (j.pre, j.post) in loops)
     if not any(j.pre == INPUT for j in network.projections):
         causes.append("no projection starts at the port 'input'")
     for p in network.populations:
@@ -286,6 +305,18 @@ def _contradictions(network: SpikingNetwork) -> list[str]:
     if network.protocol is not None:
         causes += _protocol_problems(network, network.protocol)
     return causes
+
+
+def _on_loops(projections: tuple[Projection, ...], populations: Mapping[str, Population]) -> set[tuple[str, str]]:
+    """Return (pre, post) of the projections on a loop within a window: a path of such projections leads back from post to pre."""
+    index = {name: i for i, name in enumerate(populations)}
+    pairs = {(j.pre, j.post) for j in projections if j.delay != "window" and j.pre in index and j.post in index}
+    if not pairs:
+        return set()
+    pre, post = (np.array([index[pair[i]] for pair in pairs]) for i in (0, 1))
+    graph = sp.csr_array((np.ones(len(pairs)), (pre, post)), shape=(len(index), len(index)))
+    _, component = connected_components(graph, directed=True, connection="strong")
+    return {(a, b) for a, b in pairs if component[index[a]] == component[index[b]]}
 
 
 def _protocol_problems(network: SpikingNetwork, protocol: Protocol) -> list[str]:
@@ -299,6 +330,8 @@ def _protocol_problems(network: SpikingNetwork, protocol: Protocol) -> list[str]
         causes.append(f"{what}: pre_steps {protocol.pre_steps}, expected a positive multiple of {layers}, the hidden populations")
     if network.recurrent:
         causes.append(f"{what}: a projection with delay 'window' carries spikes to the next input; protocols present single inputs")
+    if network.looped:
+        causes.append(f"{what}: a projection returns spikes within the window; protocols present populations one after the other")
     if protocol.kind == "cos":
         causes += [
             f"{what}: {p.name} must fire single unsigned spikes, reset by subtraction, without refractory steps"
@@ -362,7 +395,7 @@ def _population_problems(p: Population) -> list[str]:
     return causes
 
 
-def _projection_problems(j: Projection, populations: Mapping[str, Population], input_size: int) -> list[str]:
+def _projection_problems(j: Projection, populations: Mapping[str, Population], input_size: int, on_loop: bool) -> list[str]:
     causes = []
     post = populations.get(j.post)
     if post is None:
@@ -388,11 +421,18 @@ def _projection_problems(j: Projection, populations: Mapping[str, Population], i
             causes.append(f"projection {j.name}: delay {j.delay}, expected 0 from the port")
     elif j.delay < 1:
         causes.append(f"projection {j.name}: delay {j.delay}, expected 1 or more")
-    elif post.start != pre.start + j.delay:  # type: ignore[union-attr]
+    elif on_loop and post.start > pre.start + j.delay:  # type: ignore[union-attr]
+        causes.append(
+            f"projection {j.name}: {post.name}.start = {post.start}, expected {j.pre}.start + delay = {pre.start} + {j.delay} at most: "  # type: ignore[union-attr]
+            "a spike would arrive at an earlier step of the window than the one that sent it"
+        )
+    elif not on_loop and post.start != pre.start + j.delay:  # type: ignore[union-attr]
         causes.append(
             f"projection {j.name}: {post.name}.start = {post.start}, expected "
             f"{j.pre}.start + delay = {pre.start} + {j.delay}"  # type: ignore[union-attr]
         )
+    if not from_port and post.encoder is not None:
+        causes.append(f"projection {j.name}: {j.post} encodes the input and takes nothing but the port")
     if not from_port and not pre.spiking:  # type: ignore[union-attr]
         causes.append(f"projection {j.name}: {j.pre} only integrates (reset=None), it sends nothing")
     return causes

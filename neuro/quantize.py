@@ -119,6 +119,9 @@ def quantize(network: SpikingNetwork, chip: Chip, options: QuantizeOptions | Non
         notes.append(f"reset by subtraction is a construction on {chip.name}, modelled as exact subtraction (assumption)")
     if any(j.current is not None for j in projections):
         notes.append("the first layer's currents are computed by the host in float64 and written as biases before each input")
+    loops = [j.name for j in network.projections if network.lag(j)]
+    if loops:
+        notes.append(f"{', '.join(loops)}: spikes on their way when an input ends are dropped, so the chip must empty its delays (assumption)")
     notes += [f"{r.name}: the scale is limited by the {r.limited_by}" for r in reports if r.limited_by]
     notes += [
         f"{r.name}: a synaptic sum of {r.accumulator:.2f} times the accumulator can occur; it is not modelled"

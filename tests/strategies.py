@@ -53,14 +53,18 @@ def rules(draw: st.DrawFn) -> dict:
 
 
 @st.composite
-def cases(draw: st.DrawFn, recurrent: bool | None = None) -> Case:
-    """A random network of integers: one to three hidden layers, skips, recurrence, any rule, delay, encoding, read-out."""
+def cases(draw: st.DrawFn, recurrent: bool | None = None, looped: bool | None = None) -> Case:
+    """A random network of integers: one to three hidden layers, skips, any rule, delay, encoding, read-out.
+
+    ``recurrent``: with projections that reach the next input of a sequence; ``looped``: that return spikes within the window.
+    """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n_steps = draw(st.integers(1, 7))
     n_samples = draw(st.integers(1, 9))
     n_in = draw(st.integers(1, 6))
     depth = draw(st.integers(1, 3))
-    loops = draw(st.booleans()) if recurrent is None else recurrent
+    echoes = draw(st.booleans()) if recurrent is None else recurrent
+    loops = draw(st.booleans()) if looped is None else looped
     populations, projections = [], []
     start, pre, n_pre = 0, "input", n_in
     for layer in range(depth):
@@ -85,8 +89,13 @@ def cases(draw: st.DrawFn, recurrent: bool | None = None) -> Case:
         if layer == 2 and draw(st.booleans()):
             first = populations[0]
             projections.append(_projection(draw, rng, first.name, name, size, first.size, start - first.start, 30))
-        if loops and draw(st.booleans()) or (loops and layer == 0):
+        if echoes and draw(st.booleans()) or (echoes and layer == 0):
             projections.append(_projection(draw, rng, name, name, size, size, "window", 25))
+        elif loops and draw(st.booleans()):
+            projections.append(_projection(draw, rng, name, name, size, size, draw(st.integers(1, 4)), 25))
+        if loops and layer and draw(st.booleans()):
+            back = populations[draw(st.integers(0, layer - 1))]
+            projections.append(_projection(draw, rng, name, back.name, back.size, size, draw(st.integers(1, 2)), 25))
         pre, n_pre = name, size
     delay = draw(st.integers(1, 2))
     classes = draw(st.integers(1, 4))
@@ -122,7 +131,7 @@ def _projection(draw, rng, pre, post, n_post, n_pre, delay, scale):  # type: ign
 @st.composite
 def presentations(draw: st.DrawFn) -> Case:
     """A random feed-forward network with a presentation protocol, its skips and delays included."""
-    case = draw(cases(recurrent=False))
+    case = draw(cases(recurrent=False, looped=False))
     network = case.network
     kind = draw(st.sampled_from(["srp", "cos"]))
     hidden = [p for p in network.populations[:-1] if p.encoder is None]

@@ -368,22 +368,30 @@ class _Simulation:
             self._bias_of_step(layer, rows)
         base: Array | None = layer.base
         arriving = self._arriving(layer)
-        for spikes, delivery in arriving:
+        for heard, spikes, delivery in arriving:
             alone = firing if firing is not None and firing.fires and len(arriving) == 1 else None
-            delivery.add(layer.target, rows, spikes, base, layer.own, alone)
+            if len(heard) < len(rows):
+                alone = None
+                if base is not None:
+                    self.kernels.add_base(layer.target, rows, base, layer.own)
+                    base = None
+            delivery.add(layer.target, heard, spikes, base, layer.own, alone)
             base = None
         if base is not None:
             self.kernels.add_base(layer.target, rows, base, layer.own)
         if firing is not None:
             firing.apply(self.kernels, layer.v, rows)
 
-    def _arriving(self, layer: _Layer) -> list[tuple[Spikes, Delivery]]:
-        """Return the spikes that arrive at a population in this step, and what delivers them."""
+    def _arriving(self, layer: _Layer) -> list[tuple[Array, Spikes, Delivery]]:
+        """Return the spikes that arrive at a population in this step, the slots that hear them, and what delivers them."""
         found = []
         for pre, s, delivery in self.incoming[layer.neurons.name]:
             delay = self._delay(s)
             if len(pre.ring) >= delay and not (s.delay is None and self._position_of(layer, self.t) == 0):
-                found.append((pre.ring[-delay], delivery))
+                # Over a loop, what was sent before the window began belongs to another sample.
+                heard = layer.rows if not s.lag else layer.rows[self.t - layer.began[layer.rows] >= s.lag]
+                if len(heard):
+                    found.append((heard, pre.ring[-delay], delivery))
         return found
 
     def _bias_of_step(self, layer: _Layer, rows: Array) -> None:
@@ -543,8 +551,11 @@ class _Simulation:
         np.add.at(tally.step_counts[name], self.t - layer.began[rows], counts)
         position = self._position_of(layer, self.t)
         for s in self.source.synapses:
-            if s.spec.pre == name and tally.delivers(s.delay, position):
-                tally.synaptic_operations[s.name][samples] += self._operations(s.name, layer, spikes)[rows]
+            if s.spec.pre == name and tally.delivers(s, position):
+                arriving = self._operations(s.name, layer, spikes)[rows]
+                if s.lag:  # what would arrive after the window is dropped
+                    arriving = arriving * (self.t - layer.began[rows] + s.lag < self.task.n_steps)
+                tally.synaptic_operations[s.name][samples] += arriving
         if name in tally.spiking_wanted:
             dense = self._dense(spikes, layer.size)
             for k, position, part in self._by_step(layer, rows):

@@ -89,6 +89,7 @@ class Synapses:
     spec: Projection
     weight: Weight
     delay: int | None  # None: "window"
+    lag: int = 0  # steps of the window by which spikes arrive later than they were sent; above 0 on loops alone
 
     @property
     def name(self) -> str:
@@ -178,7 +179,7 @@ def lower(network: SpikingNetwork) -> Lowered:
             continue
         pre, post = network[j.pre], network[j.post]
         weight = _scaled(j.weight, per_neuron(pre.amplitude, pre.size), per_neuron(_unit(post), post.size) if exact else None)
-        synapses.append(Synapses(j, weight, None if j.delay == "window" else int(j.delay)))
+        synapses.append(Synapses(j, weight, None if j.delay == "window" else int(j.delay), network.lag(j)))
     ports = tuple(j for j in network.projections if j.pre == INPUT)
     return Lowered(network, exact, neurons, tuple(synapses), ports)
 

@@ -9,7 +9,7 @@ Brian2's device is global.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -132,8 +132,9 @@ def _build(low: Lowered, task: Task, arrays: Mapping[str, Array], n_windows: int
                 arrays[_of_faults(p.name)], dt=clock.dt, name=identifier(index, p.name).replace("*", "_faults*")
             )
         echo = task.n_positions if any(s.delay is None and s.spec.post == p.name for s in low.synapses) else 0
+        lags = sorted({s.lag for s in low.incoming(p.name) if s.lag})
         given = (inputs.get(p.name), inputs.get(_of_faults(p.name)))
-        groups[p.name] = _group(p, index, task.n_steps, n_windows, clock, given, code_class, echo)
+        groups[p.name] = _group(p, index, task.n_steps, n_windows, clock, given, code_class, echo, lags)
     for index, s in enumerate(low.synapses):
         if not np.any(s.weight.data if sp.issparse(s.weight) else s.weight):
             continue  # Brian2 refuses Synapses without a synapse
@@ -190,12 +191,21 @@ def _check(low: Lowered, task: Task) -> None:
 
 
 def _group(
-    p: Neurons, index: int, n_steps: int, n_windows: int, clock: Any, given: tuple[Any, Any], code_class: Any, echo: int
+    p: Neurons,
+    index: int,
+    n_steps: int,
+    n_windows: int,
+    clock: Any,
+    given: tuple[Any, Any],
+    code_class: Any,
+    echo: int,
+    lags: Sequence[int],
 ) -> Any:
     """Return the NeuronGroup of one population with its window as Brian2 code.
 
     ``given``: its current or spike train, and the faults of its spikes; None where there are none.
     ``echo``: inputs of a sequence where recurrent spikes arrive (0: none do); the first input of a sequence hears none.
+    ``lags``: of loops within the window; what arrives in the first so many steps was sent in the window before.
     """
     name = identifier(index, p.name)
     values, faults = given
@@ -232,6 +242,9 @@ def _group(
         equations.append("echo : 1")
         namespace["window_of_sequence"] = echo * n_steps
         drive += " + echo * int((t_in_timesteps - first_step) % window_of_sequence >= n_steps)"
+    for lag in lags:
+        equations.append(f"returned_{lag} : 1")
+        drive += f" + returned_{lag} * int((t_in_timesteps - first_step) % n_steps >= {lag})"
     equations += [f"{variable} : 1" for variable in rules.variables]
     if p.spec.refractory:
         namespace["refractory_steps"] = p.spec.refractory
@@ -254,6 +267,7 @@ def _group(
         "v = v * running",
         "arrivals = 0",
         *(["echo = 0"] if echo else []),
+        *(f"returned_{lag} = 0" for lag in lags),
     ]
     group = brian2.NeuronGroup(
         p.size,
@@ -282,11 +296,12 @@ def _synapses(low: Lowered, index: int, groups: Mapping[str, Any], n_steps: int,
     pre, post = low[s.spec.pre], low[s.spec.post]
     delay = s.delay if s.delay is not None else n_steps + post.start - pre.start
     value = "w * n_pre" if _graded(pre) else "w"
+    sums = "echo" if s.delay is None else f"returned_{s.lag}" if s.lag else "arrivals"
     made = brian2.Synapses(
         groups[pre.name],
         groups[post.name],
         "w : 1",
-        on_pre=f"{'echo' if s.delay is None else 'arrivals'}_post += {value}",
+        on_pre=f"{sums}_post += {value}",
         # Synapses run before the threshold, so Brian2's delay 0 already arrives in the next step.
         delay=(delay - 1) * clock.dt,
         clock=clock,

@@ -19,7 +19,7 @@ from ..network import Population, SpikingNetwork, fan_out
 from ..progress import Progress, ProgressCallback
 from ..readout import EarlyExit, Readout
 from ..recording import Recording
-from .lowering import Lowered
+from .lowering import Lowered, Synapses
 
 if TYPE_CHECKING:
     from .spike_stream import SpikeStream
@@ -137,7 +137,7 @@ class Tally:
         self.step_counts[name][k] += int(per_row.sum())
         self.neuron_counts[name] += size.sum(axis=0)
         for s in self._low.synapses:
-            if s.spec.pre == name and self.delivers(s.delay, position):
+            if s.spec.pre == name and self.delivers(s, position) and k + s.lag < self._task.n_steps:
                 self.synaptic_operations[s.name][rows] += size @ self.fan_out[s.name]
         self.keep(name, rows, position, k, n)
         self.passed(name, rows, k)
@@ -163,9 +163,9 @@ class Tally:
         if self.shorter and k + 1 == self._task.n_steps:
             self._before[name][:] = self.neuron_counts[name]
 
-    def delivers(self, delay: int | None, position: int) -> bool:
+    def delivers(self, synapses: Synapses, position: int) -> bool:
         """Whether spikes of this position arrive anywhere: those of the last input of a sequence have no next one."""
-        return delay is not None or position < self._task.n_positions - 1
+        return synapses.delay is not None or position < self._task.n_positions - 1
 
     def keep(self, name: str, rows: Array, position: int, k: int, n: Array) -> None:
         """Keep rates and spikes that were asked for."""
