@@ -9,7 +9,9 @@ becomes three nodes, with u = v - v_init:
 
 The shift by v_init makes the start exact, and half a grid step turns v >= theta into a strict comparison, exactly, because
 potentials are multiples of the grid. Reset to zero becomes one IF or LIF node, which starts at v_reset = 0. Weights hold what
-one spike delivers. Edges take no time, so every layer sees the same T steps, which is what windows mean here.
+one spike delivers. Edges take no time, so every layer sees the same T steps, which is what windows mean here. Spikes that
+return within the window, from a population to itself by one step, need no Delay: every simulator takes one step for such a
+loop. Other loops say their steps by a Delay node.
 
 Metadata of every node state reset, comparison, v_init, grid and whatever else NIR cannot say (``importers/nir_metadata``), so
 that reading the file with this project gives the same network.
@@ -136,11 +138,18 @@ def _notes(network: SpikingNetwork, options: ExportOptions) -> list[str]:
         notes.append(f"the graph's input takes the spikes of the {kind} encoder, not the values")
     elif network.exact and not any(j.current is not None for j in network.projections):
         notes.append("currents of the first layer are rounded to the grid here (at most half a step of 2^-12 theta), in NIR they are not")
+    if any(network.lag(j) and not plain_loop(network, j) for j in network.projections):
+        notes.append("its loops hold Delay nodes; a simulator that takes one step for every loop adds it to them")
     if not network.exact:
         notes.append("the network has no grid: where a potential comes within rounding of a threshold, simulators may differ")
     if network.output.reset is None:
         notes.append("the graph's output is the potential of the read-out; divide by n_steps for the units of the network's source")
     return notes
+
+
+def plain_loop(network: SpikingNetwork, j: Projection) -> bool:
+    """Whether the projection returns spikes to their own population after one step, as every simulator reads a loop without a Delay."""
+    return j.pre == j.post and network.lag(j) == 1
 
 
 # -- writing ----------------------------------------------------------------------------------------
@@ -236,16 +245,17 @@ class _Writer:
         shifted = p.reset is None or (p.reset == "subtract" and self.options.nir_form == "structure")
         if p.leak is not None and p.leak.kind == "exact" and shifted:
             bias = bias - (1.0 - p.leak.factor) * per_neuron(p.v_init, p.size)
-        for j in sorted(self.network.incoming(p.name), key=lambda j: j.delay == "window"):
+        # The bias stands on the first one, which closes no loop.
+        for j in sorted(self.network.incoming(p.name), key=lambda j: j.delay == "window" or self.network.lag(j) > 0):
             self._projection(j, p, bias)
-            bias = np.zeros(p.size)  # stands on the first one
+            bias = np.zeros(p.size)
 
     def _projection(self, j: Projection, p: Population, bias: Array) -> None:
         nir = self.nir
         metadata: dict[str, Any] = {}
         if j.current is not None:
             bias = bias + j.current.offset
-            metadata = {"current_of": p.name, **nir_metadata.of_current(j.current)}
+            metadata = {"current_of": p.name, **nir_metadata.of_current(j.current, p.bias)}
         weight = j.weight.toarray() if sp.issparse(j.weight) else np.asarray(j.weight)
         if j.pre != INPUT:
             pre = self.network[j.pre]
@@ -256,6 +266,14 @@ class _Writer:
         node = nir.Affine(weight=weight.astype(self.type), bias=np.asarray(bias, dtype=self.type), metadata=metadata)
         name = self._put(f"{j.pre}_to_{j.post}", node)
         self.edges.append((self.gives[j.pre], name))
+        lag = self.network.lag(j)
+        if lag and not plain_loop(self.network, j):
+            delay = nir.Delay(delay=self._full(lag * self.options.nir_dt, p.size), metadata={nir_metadata.LAG: lag})
+            returned = self._put(f"{name}_delay", delay)
+            self.edges.append((name, returned))
+            name = returned
+        elif lag:
+            node.metadata[nir_metadata.LAG] = lag
         if j.delay == "window":
             assert self.n_steps is not None
             delay = nir.Delay(delay=self._full(self.n_steps * self.options.nir_dt, p.size), metadata={"delay": "window"})

@@ -5,15 +5,15 @@ NIR is a graph of equations without a clock, so what a file leaves open is asked
 NIR: every layer sees the same T steps, as in the simulators' step loops, which are the windows of ``neuro.network``.
 
 Reset by subtraction is recognised as structure: an integrator (I or LI), a Threshold behind it, and a Scale or diagonal
-matrix that feeds minus theta back.
+matrix that feeds minus theta back. Other loops are recurrence within an input (``nir_loops``): their spikes return after what the
+Delay nodes of the loop say, or one step later where there are none.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import numpy as np
@@ -25,17 +25,17 @@ from neuro.network import Population, Projection, SpikingNetwork, Weight
 
 from . import graph as g
 from . import nir_metadata
-from .affine_maps import INPUT, Affine, Budget, Windows, added
+from .affine_maps import INPUT, Affine, Budget, added
 from .lower import MAX_VALUES, affine
+from .nir_affine import AFFINE, operation
 from .nir_file import NirGraph, NirNode, read_graph
+from .nir_loops import WINDOW, Loops, ResetLoop, find_loops
 from .nir_neurons import NEURONS, Rule, population_of, rule_of
 from .options import LoadOptions
 from .safe import guarded
 
 Array = np.ndarray
 COPIES = ("Output", "Input of a subgraph", "Output of a subgraph", "Identity")
-AFFINE = ("Affine", "Linear", "Scale", "Conv1d", "Conv2d", "SumPool2d", "AvgPool2d", "Flatten")
-WINDOW = "window"
 
 
 def from_nir(source: Any, options: LoadOptions, samples: Any = None) -> SpikingNetwork:
@@ -83,31 +83,24 @@ class _Value:
     late: int = 0
 
 
-@dataclass(frozen=True)
-class _Loop:
-    """Reset by feedback: threshold node and feedback node of an integrator."""
-
-    integrator: str
-    threshold: str
-    feedback: str
-
-
 class _Builder:
     def __init__(self, where: str, graph: NirGraph, options: LoadOptions) -> None:
         self.where, self.graph, self.options = where, graph, options
         self.budget = Budget(options.max_synapses)
         self.causes: list[str] = []
         self.values: dict[str, _Value] = {}
+        self.arriving: dict[str, _Value] = {}  # what a node takes, without what returns over loops
         self.populations: list[Population] = []
         self.depths: list[int] = []  # layers before a population
+        self.lates: list[int] = []  # steps after the input, delays alone
+        self.gains: list[Array] = []  # on what arrives
         self.projections: list[Projection] = []
-        self.loops: dict[str, _Loop] = {}  # by integrator
-        self.echoes: list[tuple[str, str]] = []  # (delay node, population it reaches)
         self.of_node: dict[str, int] = {}  # neuron node -> its population
         self.ours = nir_metadata.ours(graph.metadata) if graph.metadata else False
         said = graph.metadata.get("dt") if self.ours else None
         self.dt = options.nir_dt if options.nir_dt is not None else said
         self.form = str(graph.metadata.get("form", "")) if self.ours else ""
+        self.loops: Loops = find_loops(graph, self.ours, self.causes)
 
     # -- the graph ----------------------------------------------------------------------------------
 
@@ -121,11 +114,9 @@ class _Builder:
                 self.causes.append(f"the graph has {len(found)} nodes {what}, expected one")
         for name in self._unused(outputs):
             self.causes.append(f"{nodes[name].label}  leads nowhere; connect it to the output or delete it")
-        self._find_loops()
-        order = self._order()
-        if self.causes or order is None:
+        if self.causes:
             return None
-        for name in order:
+        for name in self.loops.order:
             node = nodes[name]
             try:
                 result = self._apply(node)
@@ -150,43 +141,6 @@ class _Builder:
                     pending.append(name)
         return [n for n in self.graph.nodes if n not in reached]
 
-    def _find_loops(self) -> None:
-        """Find reset by feedback: integrator -> threshold -> minus theta -> the same integrator."""
-        nodes = self.graph.nodes
-        for name, node in nodes.items():
-            if node.kind not in ("Scale", "Linear", "Affine"):
-                continue
-            before, after = self.graph.before(name), self.graph.after(name)
-            if len(before) != 1 or len(after) != 1 or nodes[before[0]].kind != "Threshold":
-                continue
-            threshold, integrator = before[0], after[0]
-            if nodes[integrator].kind in ("I", "LI", "CubaLI") and self.graph.before(threshold) == (integrator,):
-                if integrator in self.loops:
-                    self.causes.append(f"{nodes[integrator].label}  is reset by two feedbacks, expected one")
-                self.loops[integrator] = _Loop(integrator, threshold, name)
-
-    def _order(self) -> list[str] | None:
-        """Return the nodes in order of computation, without the edges that close loops of resets and of sequences."""
-        cut = {(loop.feedback, loop.integrator) for loop in self.loops.values()}
-        for a, b in self.graph.edges:
-            if self.ours and self.graph.nodes[a].metadata.get("delay") == WINDOW:
-                cut.add((a, b))
-                self.echoes.append((a, b))
-        sorter: TopologicalSorter[str] = TopologicalSorter({name: () for name in self.graph.nodes})
-        for a, b in self.graph.edges:
-            if (a, b) not in cut:
-                sorter.add(b, a)
-        try:
-            return list(sorter.static_order())
-        except CycleError as error:
-            circle = " -> ".join(error.args[1][::-1])
-            self.causes.append(
-                f"the recurrent connection {circle}: spikes would return within the window of one input. The engines run recurrence from one "
-                "input of a sequence to the next (delay 'window') and resets by feedback (I, Threshold, Scale); convert an Elman network "
-                "instead, or remove the connection and retrain"
-            )
-            return None
-
     def _input_size(self, node: NirNode) -> int:
         return int(np.prod(self._shape(node)))
 
@@ -206,7 +160,7 @@ class _Builder:
         if node.kind == "Input":
             shape = self._shape(node)
             return _Value(Affine({INPUT: None}, np.zeros(int(np.prod(shape))), shape))
-        sources = [a for a, b in self.graph.edges if b == node.name and not self._is_cut(a, b)]
+        sources = [a for a, b in self.graph.edges if b == node.name and not self.loops.cuts(a, b)]
         if not sources:
             raise ValueError("nothing arrives; connect it or delete it")
         found = [self.values[a] for a in sources if a in self.values]
@@ -214,23 +168,23 @@ class _Builder:
             if node.kind in NEURONS:
                 rule_of(node, self.options, self.dt)
             return None
-        arriving = self._sum(found)
+        arriving = self.arriving[node.name] = self._sum(found)
+        if node.kind in NEURONS:
+            return self._neurons(node, arriving)
+        return self._passed(node, arriving)
+
+    def _passed(self, node: NirNode, arriving: _Value) -> _Value:
+        """Return what a node without neurons makes of a value."""
         if node.kind in COPIES:
             return arriving
         if node.kind == "Delay":
             return self._delayed(node, arriving)
         if node.kind in AFFINE:
-            if any(node.name == loop.feedback for loop in self.loops.values()):
+            if self.loops.is_feedback(node.name):
                 return arriving
-            op = _operation(node, arriving.value.shape)
+            op = operation(node, arriving.value.shape)
             return replace(arriving, value=affine(op, g.Node(node.label, op, (), node.name, node.name), [arriving.value], self.budget))
-        if node.kind in NEURONS:
-            return self._neurons(node, arriving)
         raise ValueError(f"is no node that can be read; known are {', '.join(sorted((*AFFINE, *NEURONS, 'Delay')))}")
-
-    def _is_cut(self, a: str, b: str) -> bool:
-        loop = self.loops.get(b)
-        return (loop is not None and a == loop.feedback) or (a, b) in self.echoes
 
     def _sum(self, values: Sequence[_Value]) -> _Value:
         first = values[0]
@@ -246,8 +200,8 @@ class _Builder:
         return replace(first, value=total)
 
     def _delayed(self, node: NirNode, arriving: _Value) -> _Value:
-        if node.metadata.get("delay") == WINDOW and self.ours:
-            return arriving
+        if self.ours and (node.metadata.get("delay") == WINDOW or nir_metadata.LAG in node.metadata):
+            return arriving  # said by the projection
         delay = node.array("delay")
         if (delay == 0).all():
             return arriving
@@ -258,13 +212,15 @@ class _Builder:
             raise ValueError(
                 f"delays of {delay.min() / self.dt:g} to {delay.max() / self.dt:g} steps; expected one whole number of steps for all its values"
             )
+        if steps[0] and node.name in self.loops.members and arriving.value.offset.any():
+            raise ValueError("a bias passes it on a loop, which would be missing in the first steps; put the bias behind the Delay")
         return replace(arriving, late=arriving.late + int(steps[0]))
 
     # -- neurons ------------------------------------------------------------------------------------
 
     def _neurons(self, node: NirNode, arriving: _Value) -> _Value | None:
-        loop = self.loops.get(node.name)
-        if node.kind == "Threshold" and any(node.name == other.threshold for other in self.loops.values()):
+        loop = self.loops.resets.get(node.name)
+        if node.kind == "Threshold" and self.loops.is_threshold(node.name):
             return arriving  # its integrator is the population, and already gives its spikes
         rule = rule_of(node, self.options, self.dt)
         if loop is not None:
@@ -298,7 +254,7 @@ class _Builder:
                     found.append(after)
         return found
 
-    def _reset_by_feedback(self, rule: Rule, loop: _Loop) -> Rule:
+    def _reset_by_feedback(self, rule: Rule, loop: ResetLoop) -> Rule:
         nodes = self.graph.nodes
         others = [n for n in self.graph.after(loop.integrator) if n != loop.threshold]
         if others:
@@ -344,6 +300,8 @@ class _Builder:
                 self.projections.append(Projection(pre.name, population.name, weight, delay=population.start - pre.start))
         self.populations.append(population)
         self.depths.append(depth)
+        self.lates.append(late)
+        self.gains.append(gain)
         return len(self.populations) - 1
 
     # -- the network --------------------------------------------------------------------------------
@@ -361,7 +319,8 @@ class _Builder:
                 self.causes.append(f"{node.label}  {error}")
                 return None
         order = [i for i in range(len(self.populations)) if i != last] + [last]
-        self._recurrent()
+        self._echoes()
+        self._returns()
         if self.causes:
             return None
         populations = [self.populations[i] for i in order]
@@ -388,18 +347,84 @@ class _Builder:
             return source if matrix is None and source != INPUT else None
         return None
 
-    def _recurrent(self) -> None:
+    def _echoes(self) -> None:
         """Add the projections that reach the next input of a sequence."""
-        for delay, target in self.echoes:
+        for delay, target in self.loops.echoes:
             value = self.values[delay].value
             for source, matrix in value.terms.items():
                 if target not in self.of_node or source == INPUT:
                     self.causes.append(f"{self.graph.nodes[delay].label}  a delay of a window leads from neurons to neurons only")
                     continue
-                post = self.populations[self.of_node[target]]
-                gain = population_of("", post.size, rule_of(self.graph.nodes[target], self.options, self.dt))[1]
-                weight = _scaled(matrix, gain, post.size)
+                index = self.of_node[target]
+                post = self.populations[index]
+                weight = _scaled(matrix, self.gains[index], post.size)
                 self.projections.append(Projection(self.populations[source].name, post.name, weight, delay="window"))
+
+    def _returns(self) -> None:
+        """Add the projections over which spikes return within the input, and the biases on their way."""
+        found: dict[tuple[int, int, int], Affine] = {}
+        for a, b in self.loops.returns:
+            node = self.graph.nodes[a]
+            stated = int(node.metadata[nir_metadata.LAG]) if self.ours and nir_metadata.LAG in node.metadata else 0
+            try:
+                for index, returned in self._into_neurons(self.values[a], b):
+                    lag, value = stated or max(returned.late - self.lates[index], 1), returned.value
+                    self._bias(index, value.offset)
+                    for source, matrix in value.terms.items():
+                        if source == INPUT:
+                            raise ValueError("the loop passes values of the input on; it must pass neurons")
+                        part = replace(value, terms={source: matrix}, offset=np.zeros(value.size))
+                        key = (source, index, lag)
+                        found[key] = added(found[key], part) if key in found else part
+            except ValueError as error:
+                self.causes.append(f"{node.label}  leads back to {b!r}: {error}")
+        for (source, index, lag), total in found.items():
+            pre, post = self.populations[source], self.populations[index]
+            delay = lag + post.start - pre.start
+            if delay < 1:
+                self.causes.append(
+                    f"spikes of {pre.name!r} return to {post.name!r} after {lag} step{'s' * (lag > 1)}, and every spike on the loop takes one step: "
+                    f"{1 - delay} more needed; give the loop a Delay, or merge its populations into one"
+                )
+                continue
+            weight = _scaled(total.terms[source], self.gains[index], post.size)
+            self.projections.append(Projection(pre.name, post.name, weight, delay=delay))
+
+    def _into_neurons(self, returned: _Value, start: str) -> Iterator[tuple[int, _Value]]:
+        """Yield (population, what returns to it) of a value that returns to a node; affine nodes pass it on without their bias."""
+        waiting: dict[str, list[_Value]] = {start: [returned]}
+        for name in self.loops.order:
+            if name not in waiting:
+                continue
+            value = self._sum(waiting.pop(name))
+            if name in self.of_node:
+                yield self.of_node[name], value
+                continue
+            if self.graph.nodes[name].kind == "Output":
+                raise ValueError(f"{name!r} would give out what returns")
+            passed = self._without_bias(self.graph.nodes[name], value)
+            for after in self.graph.after(name):
+                if self.loops.cuts(name, after):
+                    raise ValueError(f"another loop leads from {name!r} to {after!r} without neurons in between")
+                waiting.setdefault(after, []).append(passed)
+
+    def _without_bias(self, node: NirNode, returned: _Value) -> _Value:
+        """Return what a node makes of a value that returns; its bias was added when it was first computed."""
+        shape = self.arriving[node.name].value.shape
+        if returned.value.size != int(np.prod(shape)):
+            raise ValueError(f"{node.name!r} sums values of shapes {shape} and {returned.value.shape}")
+        silent = _Value(Affine({}, np.zeros(returned.value.size), shape))
+        passed = self._passed(node, replace(returned, value=replace(returned.value, shape=shape)))
+        return replace(passed, value=replace(passed.value, offset=passed.value.offset - self._passed(node, silent).value.offset))
+
+    def _bias(self, index: int, offset: Array) -> None:
+        """Add what returns in every step, spikes or not, to the bias of a population."""
+        post = self.populations[index]
+        if len(offset) != post.size:
+            raise ValueError(f"{post.name!r} has {post.size} neurons, {len(offset)} values return")
+        if offset.any():
+            before = np.zeros(post.size) if post.bias is None else post.bias
+            self.populations[index] = replace(post, bias=before + self.gains[index] * offset)
 
     def _currents(self, populations: list[Population]) -> list[Projection]:
         """Return the projections with the host's rounding of currents; its offset stands in the Affine's bias as well."""
@@ -411,7 +436,7 @@ class _Builder:
             if j.pre == PORT and j.post in said:
                 j = nir_metadata.to_projection(j, said[j.post])
                 index = next(i for i, p in enumerate(populations) if p.name == j.post)
-                populations[index] = replace(populations[index], bias=None)
+                populations[index] = replace(populations[index], bias=nir_metadata.bias_beside_current(said[j.post]))
             result.append(j)
         return result
 
@@ -425,65 +450,3 @@ def _scaled(matrix: Weight | None, gain: Array, size: int) -> Weight:
     if sp.issparse(matrix):
         return sp.csr_array(sp.diags_array(gain, format="csr") @ sp.csr_array(matrix, dtype=np.float64))
     return np.asarray(matrix, dtype=np.float64) * gain[:, None]
-
-
-# -- affine nodes -----------------------------------------------------------------------------------
-
-
-def _operation(node: NirNode, shape: tuple[int, ...]) -> Any:
-    """Return the operation of an affine node; raise ValueError where its parameters make no sense."""
-    match node.kind:
-        case "Affine" | "Linear":
-            weight = node.array("weight")
-            if weight.ndim != 2:
-                raise ValueError(f"its weight has shape {weight.shape}, expected (n_out, n_in)")
-            bias = node.array("bias").reshape(-1) if node.kind == "Affine" else None
-            return g.Linear(weight, bias)
-        case "Scale":
-            scale = node.array("scale")
-            if scale.size == int(np.prod(shape)):
-                scale = scale.reshape(shape)
-            return g.Scale(scale, np.zeros(()))
-        case "Conv1d" | "Conv2d":
-            return _convolution(node, 1 if node.kind == "Conv1d" else 2)
-        case "SumPool2d":
-            return g.SumPool(_windows(node, node.integers("kernel_size", 2), 2))
-        case "AvgPool2d":
-            return g.AveragePool(_windows(node, node.integers("kernel_size", 2), 2), count_padding=True)
-        case _:
-            return g.Reshape(_flat(node, shape))
-
-
-def _convolution(node: NirNode, axes: int) -> g.Conv:
-    weight = node.array("weight")
-    if weight.ndim != axes + 2:
-        raise ValueError(f"its weight has shape {weight.shape}, expected (n_out, n_in, {', '.join(['k'] * axes)})")
-    bias = node.array("bias").reshape(-1) if node.values.get("bias") is not None else None
-    if bias is not None and bias.size != weight.shape[0]:
-        raise ValueError(f"its bias has {bias.size} values, expected {weight.shape[0]}")
-    padding = node.values.get("padding")
-    named = padding if isinstance(padding, str) else ""
-    if named not in ("", "same", "valid"):
-        raise ValueError(f"its padding is {named!r}, expected whole numbers, 'same' or 'valid'")
-    (groups,) = node.integers("groups", 1)
-    windows = _windows(node, tuple(weight.shape[2:]), axes, named != "")
-    return g.Conv(weight, bias, windows, groups, same="upper" if named == "same" else "")
-
-
-def _windows(node: NirNode, kernel: tuple[int, ...], axes: int, named: bool = False) -> Windows:
-    padding = (0,) * axes if named else node.integers("padding", axes)
-    dilation = node.integers("dilation", axes) if "dilation" in node.values else (1,) * axes
-    return Windows(kernel, node.integers("stride", axes), tuple((p, p) for p in padding), dilation)
-
-
-def _flat(node: NirNode, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shape behind a Flatten; its axes count from the first after the batch."""
-    (start,), (end,) = node.integers("start_dim", 1), node.integers("end_dim", 1)
-    rank = len(shape)
-    start, end = (d + rank if d < 0 else d for d in (start, end))
-    if not 0 <= start <= end < rank:
-        # nir's own default is start_dim=1 of a flat sample: there is nothing to join.
-        if rank == 1 and start in (0, 1):
-            return shape
-        raise ValueError(f"joins axes {start} to {end} of shape {shape}")
-    return (*shape[:start], int(np.prod(shape[start : end + 1])), *shape[end + 1 :])

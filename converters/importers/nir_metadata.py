@@ -19,12 +19,13 @@ from .safe import parse_json
 
 Array = np.ndarray
 VERSION = 1
+LAG = "lag"  # of a node whose edge returns spikes within the window: by so many steps
 DISAGREE = 1e-6  # relative; a tool may have rewritten the file in float32
 
 SEMANTICS = (
     "One sample is a window of n_steps steps. Each step, in this order: (1) every neuron adds its bias and all that arrives, "
     "(2) it fires where the comparison with the threshold holds, (3) it is reset. A spike reaches the next layer within the same "
-    "step of the window; a reset by feedback takes effect before the next step's sum. At the start of a sample every potential is "
+    "step of the window; a reset by feedback takes effect before the next step's sum; another loop takes one step, or what its Delay says. At the start of a sample every potential is "
     "what its node states: zero where the graph expresses v_init by shifted thresholds (form 'structure'), v_init where form is 'if'."
 )
 
@@ -87,13 +88,15 @@ def of_population(p: Population) -> dict[str, Any]:
     return said
 
 
-def of_current(current: CurrentFormat) -> dict[str, Any]:
-    """Return the metadata of an Affine node whose result the host rounds before it reaches the chip."""
+def of_current(current: CurrentFormat, bias: Array | None) -> dict[str, Any]:
+    """Return the metadata of an Affine node whose result the host rounds before it reaches the chip, with the bias that stands beside."""
     said: dict[str, Any] = {
         "current_exponent": int(current.exponent),
         "current_mantissa_max": int(current.mantissa_max),
         "current_offset": np.asarray(current.offset, dtype=np.float64),
     }
+    if bias is not None:
+        said["current_bias"] = np.asarray(bias, dtype=np.float64)
     return said if current.limit is None else {**said, "current_limit": np.asarray(current.limit, dtype=np.float64)}
 
 
@@ -186,6 +189,11 @@ def to_projection(read: Projection, said: Mapping[str, Any]) -> Projection:
         limit=None if limit is None else np.asarray(limit, dtype=np.float64),
     )
     return replace(read, current=current)
+
+
+def bias_beside_current(said: Mapping[str, Any]) -> Array | None:
+    """Return the bias of a population whose current the host rounds; the Affine node holds the sum of bias and offset."""
+    return np.asarray(said["current_bias"], dtype=np.float64) if "current_bias" in said else None
 
 
 def to_encoder(said: Mapping[str, Any], size: int) -> Population | None:

@@ -209,7 +209,7 @@ def fired(network: SpikingNetwork, x: np.ndarray) -> np.ndarray:
     return result
 
 
-@pytest.mark.parametrize("name", [n for n in nir_files.MADE if "recurrent" not in n])
+@pytest.mark.parametrize("name", nir_files.MADE)
 def test_a_simulators_file_gives_the_spikes_of_the_simulator(name: str) -> None:
     stored = np.load(GOLDEN / f"{name}.npz")
     network = load_network(GOLDEN / f"{name}.nir", options=LoadOptions(**nir_files.MADE[name][2]))
@@ -218,7 +218,7 @@ def test_a_simulators_file_gives_the_spikes_of_the_simulator(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [n for n in nir_files.MADE if "recurrent" not in n])
+@pytest.mark.parametrize("name", nir_files.MADE)
 def test_a_simulators_graph_gives_its_spikes_today(name: str) -> None:
     packages, make, options = nir_files.MADE[name]
     for package in ("nir", *packages):
@@ -227,9 +227,81 @@ def test_a_simulators_graph_gives_its_spikes_today(name: str) -> None:
     assert np.array_equal(fired(load_network(graph, options=LoadOptions(**options)), x), expected.astype(bool))
 
 
-def test_a_recurrent_layer_is_refused_by_name() -> None:
-    with pytest.raises(UnsupportedModelError, match=r"1\.lif -> 1\.w_rec -> 1\.lif"):
-        load_network(GOLDEN / "snntorch_recurrent.nir", options=LoadOptions(nir_dt=1e-4))
+def looped(back: Any, target: str = "a", delay: float = 0.0, source: str = "b") -> Any:
+    """Return in -> w -> a -> b -> out with a loop from ``source`` through ``back``, and a Delay where there is one, to ``target``."""
+    nir = pytest.importorskip("nir")
+    n = np.ones(2)
+    nodes = [
+        ("in", nir.Input(np.array([2]))),
+        ("w", nir.Affine(np.array([[1.0, 0.5], [-0.5, 1.0]]), np.array([0.1, 0.2]))),
+        ("a", nir.IF(r=n, v_threshold=n)),
+        ("b", nir.IF(r=n, v_threshold=n)),
+        ("out", nir.Output(np.array([2]))),
+        ("back", back),
+        ("wait", nir.Delay(n * delay)),
+    ]
+    edges = [("in", "w"), ("w", "a"), ("a", "b"), ("b", "out"), (source, "back"), ("back", "wait"), ("wait", target)]
+    return graph_of(*nodes, edges=edges)
+
+
+def stepped(x: np.ndarray, back: np.ndarray, bias: np.ndarray, lag: int, of_a: bool, n_steps: int = T) -> np.ndarray:
+    """Return b's spikes of the graph of ``looped``, step by step: what returns takes ``lag`` steps, its bias none."""
+    v, u = np.zeros((2, len(x), 2))
+    sent, out = [], []
+    for k in range(n_steps):
+        returned = sent[k - lag] @ back.T if k >= lag else 0
+        v = v + x @ np.array([[1.0, 0.5], [-0.5, 1.0]]).T + [0.1, 0.2] + returned + bias
+        a = v > 1
+        v = np.where(a, 0, v)
+        u = u + a
+        b = u > 1
+        u = np.where(b, 0, u)
+        sent.append((a if of_a else b).astype(float))
+        out.append(b)
+    return np.stack(out, 1)
+
+
+def test_a_loop_takes_the_steps_of_its_delay_or_one() -> None:
+    nir = pytest.importorskip("nir")
+    weight, bias, x = np.array([[0.0, -0.7], [0.4, -0.3]]), np.array([0.05, -0.02]), np.random.default_rng(9).random((20, 2))
+    one, options = nir.Affine(weight, bias), LoadOptions(nir_dt=1.0)
+    for source, delay, lag in (("a", 0.0, 1), ("a", 1.0, 1), ("a", 3.0, 3), ("b", 2.0, 2), ("b", 4.0, 4)):
+        graph = looped(nir.Linear(weight) if delay else one, delay=delay, source=source)
+        network = load_network(graph, options=options)
+        found, _ = spikes(network, x, T, "count")
+        expected = np.argwhere(stepped(x, weight, np.zeros(2) if delay else bias, lag, source == "a"))
+        assert np.array_equal(found["b"], expected) and len(expected), (source, delay)
+    # A loop may lead back to an affine node, whose own bias counts once.
+    graph = looped(nir.Affine(np.linalg.solve([[1.0, 0.5], [-0.5, 1.0]], weight), np.zeros(2)), "w", source="a")
+    found, _ = spikes(load_network(graph, options=options), x, T, "count")
+    assert np.array_equal(found["b"], np.argwhere(stepped(x, weight, np.zeros(2), 1, True)))
+
+
+def test_loops_that_no_step_loop_can_run_are_refused() -> None:
+    nir = pytest.importorskip("nir")
+    one, options = nir.Affine(np.eye(2), np.ones(2)), LoadOptions(nir_dt=1.0)
+    for delay in (0.0, 1.0):
+        with pytest.raises(UnsupportedModelError, match="'b' return to 'a' after 1 step, and every spike on the loop takes one step: 1 more"):
+            load_network(looped(nir.Linear(np.eye(2)), delay=delay), options=options)
+    with pytest.raises(UnsupportedModelError, match="put the bias behind the Delay"):
+        load_network(looped(one, delay=2.0), options=options)
+    with pytest.raises(UnsupportedModelError, match="must pass neurons"):
+        load_network(looped(nir.Linear(np.eye(2)), "w", source="w"), options=options)
+    with pytest.raises(UnsupportedModelError, match="another loop"):
+        double = looped(nir.Linear(np.eye(2)), "w", source="a")
+        double.nodes["turn"] = nir.Linear(np.eye(2))
+        double.edges += [("w", "turn"), ("turn", "w")]
+        load_network(double, options=options)
+
+
+def test_a_neuron_that_is_reset_by_feedback_may_hear_itself() -> None:
+    pytest.importorskip("nir")
+    network = integers((5, 8, 3))
+    own = Projection("layer0", "layer0", np.diag(np.arange(-3.0, 5.0)), delay=1)
+    network = replace(network, projections=(*network.projections, own))
+    graph, lost, _ = nir_graph(network, ExportOptions())
+    assert not lost
+    assert_same(network, load_network(bare(graph)), np.random.default_rng(6).integers(0, 4, (25, 5)).astype(float))
 
 
 def test_a_step_is_asked_for_not_guessed() -> None:

@@ -236,13 +236,10 @@ def test_a_loop_returns_spikes_within_the_window_of_their_sample(engine: str, de
 
 
 def test_windows_that_do_not_fit_are_refused_on_loops_and_off() -> None:
-    with pytest.raises(NetworkError, match="earlier step of the window"):
-        SpikingNetwork(
-            (Population("a", 1, 1.0, grid=1.0), Population("b", 1, 1.0, start=3, grid=1.0)),
-            (Projection("input", "a", np.eye(1), 0), Projection("a", "b", np.eye(1), 1), Projection("b", "a", np.eye(1), 1)),
-            1,
-        )
     network = loop(1)
+    forward = replace(network.projections[1], delay=2)
+    with pytest.raises(NetworkError, match=r"projection a->b: b.start = 1, expected a.start \+ delay = 0 \+ 2"):
+        replace(network, projections=(network.projections[0], forward, *network.projections[2:]))
     with pytest.raises(NetworkError, match=r"output.start = 1, expected b.start \+ delay = 1 \+ 1"):
         # On no loop, a wrong start stays a mistake.
         replace(network, populations=(*network.populations[:2], replace(network.output, start=1)))
