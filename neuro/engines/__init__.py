@@ -144,6 +144,8 @@ def depends_on_steps(network: SpikingNetwork, encoding: str | None = None, reado
     """Return why the first T steps of a longer run are no run of T steps, "" where they are."""
     if network.recurrent:
         return "the network takes sequences, of which every input lasts T steps"
+    if network.looped:
+        return "what returns over its loops after T steps is dropped and not counted"
     kinds = {p.encoder for p in network.populations if p.encoder} | ({encoding} if encoding else set())
     found = [k for k in kinds if not encoding_kind(k).prefix]
     if found:
