@@ -219,7 +219,7 @@ def _tables(o: Outcome) -> list[Table]:
         texts(
             f"{name}-chips",
             f"On the chips at T = {o.n_steps}, one inference. The ANN on {o.digital_design}: {si(o.digital[0], 'J')}.",
-            ["Chip", o.metric.capitalize(), "95 %", "Energy (low-high)", "Latency (low-high)", "Cores", "Refused because"],
+            ["Chip", o.metric.capitalize(), "95 %", "Energy (low-high)", "Latency (low-high)", "Cores", "Outputs at the end of their range", "Refused because"],
             [
                 [
                     c.chip,
@@ -228,6 +228,7 @@ def _tables(o: Outcome) -> list[Table]:
                     None if c.energy is None else si_range(*c.energy, "J"),
                     None if c.latency is None else si_range(*c.latency, "s"),
                     c.cores,
+                    None if c.metric is None else f"{c.overflowing:.0%}",
                     c.reason,
                 ]
                 for c in o.chips

@@ -49,6 +49,7 @@ class OnChip(msgspec.Struct, frozen=True):
     """The network on one chip at the chosen T; ``reason`` where it does not run there.
 
     energy [J], latency [s] : value, low, high of one inference (a whole sequence); None without a figure.
+    overflowing : share of probes at whose end an output's potential stands at the end of the chip's range.
     """
 
     chip: str
@@ -58,6 +59,7 @@ class OnChip(msgspec.Struct, frozen=True):
     latency: Bounds | None = None
     cores: int = 0
     missing: tuple[str, ...] = ()
+    overflowing: float = 0.0
 
 
 class Group(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ from converters.mlp import MLP
 from experiments import diagnosis
 from experiments.comparison import Range
 from experiments.provenance import versions
+from experiments.units import significant
 from neuro import activity, energy, latency
 from neuro.chip import load_chip
 from neuro.conventional import ConventionalOptions, conventional
@@ -139,7 +140,8 @@ class _Runner:
             steps=steps,
             n_steps=chosen,
             reached=reached,
-            lost=sentence(next(s for s in steps if s.n_steps == chosen), losses, metric, len(self.ann), task.unit),
+            lost=sentence(next(s for s in steps if s.n_steps == chosen), losses, metric, len(self.ann), task.unit)
+            + in_integers(on_loihi, losses[-1], self.ann_bounds, metric),
             losses=losses,
             layers=layers(first, recording),
             more=tuple(Number(m.name, m.unit, bounds(interval(m, self.ann)), bounds(interval(m, spiking))) for m in task.more),
@@ -200,7 +202,8 @@ class _Runner:
         facts = self.facts(lambda p: self.spiking(deployed[id(p)], n_steps))
         first = self.ported[0]
         on = deployed[id(first)]
-        counts = activity(simulate(on, first.fold.probe, n_steps), on)
+        recording = simulate(on, first.fold.probe, n_steps)
+        counts = activity(recording, on)
         spent, taken = energy(counts, on), latency(counts, on)
         return (
             OnChip(
@@ -210,6 +213,7 @@ class _Runner:
                 latency=None if taken.per_inference is None else ends(taken.per_inference),
                 cores=len(on.placement.cores),
                 missing=tuple(dict.fromkeys((*spent.missing, *taken.missing))),
+                overflowing=overflowing(on.network, recording.outputs, n_steps),
             ),
             facts,
         )
@@ -234,6 +238,15 @@ class _Runner:
 def within(value: float, ann: Range, metric: Metric) -> bool:
     """Return whether a value is no worse than the worse end of the ANN's interval."""
     return bool(value >= ann.low) if metric.better == "higher" else bool(value <= ann.high)
+
+
+def overflowing(network: SpikingNetwork, outputs: Array, n_steps: int) -> float:
+    """Return the share of answers in which an output's potential, v = v_init + y T / scale, ends at its floor or ceiling."""
+    last = network.populations[-1]
+    v = np.asarray(last.v_init) + outputs * n_steps / np.asarray(last.scale)
+    low = -np.inf if last.v_floor is None else last.v_floor
+    high = np.inf if last.v_ceiling is None else last.v_ceiling
+    return float(np.any((v <= low + 0.5) | (v >= high - 0.5), axis=1).mean())
 
 
 def choose(steps: Sequence[Step]) -> tuple[int, bool]:
@@ -262,12 +275,23 @@ def sentence(step: Step, losses: Sequence[Losses], metric: Metric, n: int, unit:
     return f"{head}; at T = {at.n_steps} most by {WORDS[at.stages.index(worst)]} ({amount(abs(worst.change), metric)})"
 
 
+def in_integers(chip: OnChip, losses: Losses, ann: Range, metric: Metric) -> str:
+    """Return what the chip's integers lose further, where that leaves the ANN's interval; "" otherwise."""
+    if chip.metric is None or within(chip.metric[0], ann, metric):
+        return ""
+    change = losses.stages[-1].change
+    if change * (-1.0 if metric.better == "higher" else 1.0) <= 0:
+        return ""
+    why = f", and {chip.overflowing:.0%} of its outputs reach the end of their register" if chip.overflowing else ""
+    return f"; {chip.chip}'s integers lose {amount(abs(change), metric)} more{why}"
+
+
 WORDS = {1: "clipping", 2: "quantisation to T levels", 3: "uneven spikes in time"}
 
 
 def amount(value: float, metric: Metric) -> str:
     """Return a change of the metric with its unit: percentage points of a share."""
-    return f"{100 * value:.2g} points" if metric.unit == "%" else f"{value:.3g} {metric.unit}".rstrip()
+    return f"{100 * value:.2g} points" if metric.unit == "%" else f"{significant(value, 3)} {metric.unit}".rstrip()
 
 
 def layers(first: Ported, recording: Recording) -> tuple[Layer, ...]:

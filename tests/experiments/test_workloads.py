@@ -83,6 +83,30 @@ def test_chips_have_energy_and_answers(digits):
         assert chip.energy[1] <= chip.energy[0] <= chip.energy[2] and chip.energy[0] > 0
 
 
+def test_outputs_at_the_end_of_the_chips_register_are_told(digits):
+    from experiments.workloads.suite import in_integers, overflowing
+    from neuro import deploy, load_chip, simulate
+
+    task, outcome = digits
+    fold = task.folds[0]
+    from converters.convert import convert
+
+    on = deploy(convert(fold.mlp, calibration=fold.calibration, method="ltb"), load_chip("loihi1")).network
+    x = fold.probe[:50]
+    assert overflowing(on, simulate(on, x, 4).outputs, 4) == 0
+    last = on.populations[-1]
+    # A register a ten thousand times smaller is full at once, and the answers come out at its ends.
+    small = replace(on, populations=(*on.populations[:-1], replace(last, v_floor=last.v_floor / 1e4, v_ceiling=last.v_ceiling / 1e4)))
+    assert overflowing(small, simulate(small, x, 4).outputs, 4) > 0.5
+    from experiments.comparison import Range
+
+    chip, losses = msgspec.structs.replace(outcome.chips[0], metric=(0.5, 0.4, 0.6), overflowing=0.25), outcome.losses[-1]
+    stages = (*losses.stages[:-1], msgspec.structs.replace(losses.stages[-1], change=-0.44))
+    told = in_integers(chip, msgspec.structs.replace(losses, stages=stages), Range(0.94, 0.9, 0.96), task.metric)
+    assert told == "; loihi1's integers lose 44 points more, and 25% of its outputs reach the end of their register"
+    assert in_integers(outcome.chips[0], losses, Range(0.5, 0.1, 0.6), task.metric) == ""
+
+
 def test_the_page_holds_every_figure_and_loads_nothing(digits):
     _, outcome = digits
     text = page(Suite((outcome,), (), "2026-01-01T00:00:00Z", 1.0, {}, "spikeport workload ocr"))
