@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
@@ -13,10 +13,11 @@ from neuro.errors import ConversionError
 
 from ..optimizers import Adam
 from .draft import Draft, Neurons, grouped_mean, groups, refuse
-from .dynamics import drives_of, snn_passes, train_of
+from .dynamics import drives_of, fire, snn_passes, train_of
 from .ready import with_default_thresholds
 
 Array = np.ndarray
+HELD_BYTES = 512 * 2**20  # of drives kept from one round to the next
 
 
 class CalibrationOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -82,22 +83,68 @@ def calibration(draft: Draft, options: CalibrationOptions) -> Draft:
         if options.mode == "advanced":
             draft = _fit_weights(draft, i, n_steps, options)
         # The read-out is linear: one correction is exact.
-        for _ in range(options.rounds if i < last else 1):
-            draft = _remove_mean_error(draft, i, n_steps, options)
+        draft = _remove_mean_error(draft, i, n_steps, options, options.rounds if i < last else 1)
         draft.report(f"calibration ({options.mode})", i + 1, last + 1)
     return replace(draft, for_t=n_steps)
 
 
-def _remove_mean_error(draft: Draft, index: int, n_steps: int, options: CalibrationOptions) -> Draft:
-    neurons = draft.neurons[index]
-    total, count = np.zeros(neurons.layer.n_out), 0
-    for _, got, wanted in _layer_passes(draft, index, n_steps, options.samples):
-        total += (got - wanted).sum(axis=0, dtype=np.float64)
-        count += len(got)
-    error = grouped_mean(total / count, groups(neurons.layer, per_neuron=True))
-    if options.target == "potential" and neurons.v_threshold is not None:
-        return draft.with_neurons({index: {"v_init": neurons.start_potential - n_steps * error}})
-    return draft.with_neurons({index: {"bias": neurons.drive_bias - error}})
+def _remove_mean_error(draft: Draft, index: int, n_steps: int, options: CalibrationOptions, rounds: int) -> Draft:
+    """Correct one layer ``rounds`` times; what it hears does not change meanwhile and is computed once where it fits."""
+    passes: Iterable[Pass] = _passes(draft, index, n_steps, options.samples)
+    if rounds > 1:
+        passes = _held(draft, index, n_steps, options.samples)
+    for _ in range(rounds):
+        neurons = draft.neurons[index]
+        total, count = np.zeros(neurons.layer.n_out), 0
+        for z, wanted in passes:
+            got = _sent(neurons, z, n_steps)
+            total += (got - wanted).sum(axis=0, dtype=np.float64)
+            count += len(got)
+        error = grouped_mean(total / count, groups(neurons.layer, per_neuron=True))
+        if options.target == "potential" and neurons.v_threshold is not None:
+            draft = draft.with_neurons({index: {"v_init": neurons.start_potential - n_steps * error}})
+        else:
+            draft = draft.with_neurons({index: {"bias": neurons.drive_bias - error}})
+    return draft
+
+
+Pass = tuple[Array, Array]
+
+
+def _passes(draft: Draft, index: int, n_steps: int, samples: int) -> Iterator[Pass]:
+    """Yield (drive without bias, (n_steps or 1, m, n); the ANN's output, (m, n)) of a layer, batch by batch."""
+    layer = draft.neurons[index].layer
+    silent = replace(draft.neurons[index], bias=np.zeros(layer.n_out))
+    for trains, values in snn_passes(draft, index, n_steps, samples=samples):
+        yield drives_of(silent, trains, n_steps)[0], values[index + 1][0]
+
+
+def _held(draft: Draft, index: int, n_steps: int, samples: int) -> Iterable[Pass]:
+    """Return the passes as a list where they fit into memory, else as something that makes them again in every round."""
+    held, size = [], 0
+    for one in _passes(draft, index, n_steps, samples):
+        held.append(one)
+        size += one[0].nbytes + one[1].nbytes
+        if size > HELD_BYTES:
+            return _Again(lambda: _passes(draft, index, n_steps, samples))
+    return held
+
+
+@dataclass(frozen=True)
+class _Again:
+    """Passes that are made anew each time they are read."""
+
+    make: Callable[[], Iterator[Pass]]
+
+    def __iter__(self) -> Iterator[Pass]:
+        return self.make()
+
+
+def _sent(neurons: Neurons, z: Array, n_steps: int) -> Array:
+    """Return the mean over the steps of what a layer sends, or the read-out receives, (m, n); ``z``: its drive without bias."""
+    bias = neurons.drive_bias.astype(z.dtype)
+    z = z + (bias if bias.ndim == 1 else bias[:n_steps, None])
+    return z.mean(axis=0) if neurons.v_threshold is None else fire(neurons, z, n_steps).mean(axis=0)
 
 
 def _layer_passes(draft: Draft, index: int, n_steps: int, samples: int) -> Iterator[tuple[Array, Array, Array]]:

@@ -1,21 +1,50 @@
-"""Make the table of a method comparison from its folder of results: python docs/results/methods_table.py DIR > FILE.md.
+"""Tables and chart of a method comparison: python docs/results/methods_table.py DIR [CHART.svg] > FILE.md.
 
-Loss: accuracy of the ANN minus that of the spiking network [points], mean over seeds with the 95 % interval of Student's t;
-disagreement [%], spikes and synaptic operations a sample: means over seeds. T counts steps of the window alone.
+Loss: accuracy of the ANN minus that of the spiking network [points], mean over seeds with the half-width of its 95 % interval (Student's
+t); disagreement [%], spikes and synaptic operations a sample (those of pre-steps included): means over seeds. T counts the steps
+of the window; pre-steps are named in the method's label and counted on the axis of the chart.
 """
 
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from experiments.config import Trial
-from experiments.export import table
 from experiments.store import Store
+
+# Lines with a colour of their own (Okabe and Ito 2008); the others are grey.
+HIGHLIGHTED = {
+    "max_norm": "#E69F00",
+    "percentile_norm": "#56B4E9",
+    "ltb": "#009E73",
+    "mmse(per_neuron)": "#0072B2",
+    "mmse(per_neuron) + calibration": "#D55E00",
+    "percentile_norm(percentile 99) + calibration(rounds 3)": "#CC79A7",
+    "signed": "#7F6A4D",
+}
+OTHERS = "#C4C9CE"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One seed of a method at one T: loss [points], disagreement [%], spikes, synaptic operations, pre-steps."""
+
+    seed: int
+    loss: float
+    disagreement: float
+    spikes: float
+    operations: float
+    total_steps: int
+
+
+Cells = dict[tuple[str, str, int], list[Run]]
 
 
 def label(trial: Trial) -> str:
@@ -25,60 +54,143 @@ def label(trial: Trial) -> str:
     parts = []
     for step in trial.steps:
         defaults = METHODS[step["name"]].options()
-        changed = [f"{k} {v}" for k, v in step.items() if k != "name" and getattr(defaults, k) != v]
-        parts.append(step["name"] + (f"({', '.join(changed)})" if changed else ""))
+        changed = [(k, v) for k, v in step.items() if k != "name" and getattr(defaults, k) != v]
+        said = [k if v is True else f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in changed]
+        parts.append(step["name"] + (f"({', '.join(said)})" if said else ""))
     return " + ".join(parts)
 
 
-def main(folder: str) -> None:
-    """Print one table a data set and shape."""
-    store = Store(folder, create=False)
-    anns: dict[tuple[str, int], float] = {}
-    cells: dict[tuple[str, str, int], list[tuple[float, ...]]] = defaultdict(list)
-    other: dict[str, int] = defaultdict(int)
-    for row in table(store):
-        result = store.get(str(row["key"]), arrays=False)
-        assert result is not None
-        trial = Trial.of(result.trial)
-        where = f"{trial.data.name} {'-'.join(map(str, trial.model.hidden))}"
+def read(store: Store) -> tuple[Cells, dict[str, dict[int, float]], Counter[str]]:
+    """Return the runs by (data and shape, method, T), the ANNs' accuracies by data and seed, and what was not done."""
+    results = [r for key in store.keys() if (r := store.get(key, arrays=False)) is not None]
+    trials = [(Trial.of(r.trial), r) for r in results]
+    anns: dict[str, dict[int, float]] = defaultdict(dict)
+    cells: Cells = defaultdict(list)
+    other: Counter[str] = Counter()
+    for trial, result in trials:
         if result.status != "done":
             other[f"{label(trial)}: {result.reason.splitlines()[0]}"] += 1
         elif trial.convert is None:
-            anns[where, trial.seed] = float(row["accuracy"])  # type: ignore[arg-type]
-    for row in table(store, ["status=done"]):
-        result = store.get(str(row["key"]), arrays=False)
-        assert result is not None
-        trial = Trial.of(result.trial)
-        if trial.convert is None or trial.run is None:
+            anns[_where(trial)][trial.seed] = result.result["row"]["accuracy"]["value"]
+    for trial, result in trials:
+        if result.status != "done" or trial.run is None:
             continue
-        where = f"{trial.data.name} {'-'.join(map(str, trial.model.hidden))}"
-        numbers = [float(row[k] or 0) for k in ("accuracy", "disagreement", "spikes", "synaptic_operations")]  # type: ignore[arg-type]
-        loss = 100 * (anns[where, trial.seed] - numbers[0])
-        cells[where, label(trial), trial.run.n_steps].append((loss, 100 * numbers[1], *numbers[2:]))
+        row, where = result.result["row"], _where(trial)
+        loss = 100 * (anns[where][trial.seed] - row["accuracy"]["value"])
+        before = row["engine"].get("protocol") or {"spikes": {}, "synaptic_operations": {}}
+        spikes = row["spikes"] + sum(before["spikes"].values()) / row["n"]
+        operations = row["synaptic_operations"] + sum(before["synaptic_operations"].values()) / row["n"]
+        run = Run(trial.seed, loss, 100 * row["disagreement"]["value"], spikes, operations, row["total_steps"])
+        cells[where, label(trial), trial.run.n_steps].append(run)
+    return cells, anns, other
+
+
+def _where(trial: Trial) -> str:
+    return f"{trial.data.name} {'-'.join(map(str, trial.model.hidden))}"
+
+
+def half_interval(values: Any) -> float:
+    """Return the half-width of the 95 % interval of a mean."""
+    n = len(values)
+    return float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
+
+
+def not_separated(cells: Cells, where: str, n_steps: int, methods: list[str]) -> tuple[str, list[str]]:
+    """Return the method of least mean loss, and those whose paired difference from it over seeds may be zero (95 %)."""
+    by = {m: {r.seed: r.loss for r in cells[where, m, n_steps]} for m in methods if (where, m, n_steps) in cells}
+    seeds = set.intersection(*(set(v) for v in by.values()))
+    best = min(by, key=lambda m: float(np.mean([by[m][s] for s in seeds])))
+    close = []
+    for method, losses in by.items():
+        gaps = [losses[s] - by[best][s] for s in seeds]
+        if method != best and not np.mean(gaps) > half_interval(gaps):
+            close.append(method)
+    return best, close
+
+
+def print_tables(cells: Cells, anns: dict[str, dict[int, float]], other: Counter[str]) -> None:
+    """Print the tables of every data set and shape."""
     for where in sorted({key[0] for key in cells}):
-        steps = sorted({key[2] for key in cells if key[0] == where})
-        found = [value for (w, _), value in anns.items() if w == where]
-        print(f"\n## {where}\n\nANN accuracy {100 * np.mean(found):.2f} % (mean of {len(found)} seeds).\n")
-        print("| method | " + " | ".join(f"T = {t}: loss; disagreement; spikes; synops" for t in steps) + " |")
-        print("|---" * (len(steps) + 1) + "|")
-        for method in sorted({key[1] for key in cells if key[0] == where}):
-            print(f"| {method} | " + " | ".join(cell(cells.get((where, method, t), [])) for t in steps) + " |")
+        steps = sorted({t for w, _, t in cells if w == where})
+        methods = sorted({m for w, m, _ in cells if w == where})
+        seeds = sorted(anns[where])
+        accuracy = " ".join(f"{100 * anns[where][s]:.2f}" for s in seeds)
+        print(f"\n## {where}\n\nANN accuracy of seeds {', '.join(map(str, seeds))}: {accuracy} %.")
+        shortest = {t: min(r.total_steps for m in methods for r in cells.get((where, m, t), [])) for t in steps}
+        extra = {m: max((r.total_steps - shortest[t] for t in steps for r in cells.get((where, m, t), [])), default=0) for m in methods}
+        complete = max(len(runs) for (w, _, _), runs in cells.items() if w == where)
+        kinds = (
+            ("Loss [points]", lambda r: f"{np.mean([x.loss for x in r]):.2f} ± {half_interval([x.loss for x in r]):.2f}"),
+            ("Disagreement [%]", lambda r: f"{np.mean([x.disagreement for x in r]):.2f}"),
+            ("Spikes / synaptic operations", lambda r: f"{np.mean([x.spikes for x in r]):,.0f} / {np.mean([x.operations for x in r]):,.0f}"),
+        )
+        for title, written in kinds:
+            print(f"\n| {title} | " + " | ".join(f"T = {t}" for t in steps) + " |")
+            print("|---" * (len(steps) + 1) + "|")
+            for method in methods:
+                row = []
+                for t in steps:
+                    runs = cells.get((where, method, t), [])
+                    short = f" (n = {len(runs)})" if runs and len(runs) < complete else ""
+                    row.append(written(runs) + short if runs else "-")
+                more = f" (+ {extra[method]} steps)" if extra[method] else ""
+                print(f"| {method}{more} | " + " | ".join(row) + " |")
+        if complete > 1:
+            print("\nLeast loss, and the methods whose difference from it, paired by seed, is within its 95 % interval:\n")
+            for t in steps:
+                best, close = not_separated(cells, where, t, methods)
+                print(f"- T = {t}: {best}; " + ("no other" if not close else f"{len(close)} others: {', '.join(close)}"))
     if other:
         print("\nNot done:\n")
         for reason, count in sorted(other.items()):
             print(f"- {count} trials, {reason}")
 
 
-def cell(values: list[tuple[float, ...]]) -> str:
-    """Return mean loss with its half interval and the number of seeds, then the means of the rest."""
-    if not values:
-        return "-"
-    array: Any = np.array(values)
-    n = len(array)
-    half = stats.t.ppf(0.975, n - 1) * array[:, 0].std(ddof=1) / np.sqrt(n) if n > 1 else float("nan")
-    loss, disagreement, spikes, operations = array.mean(axis=0)
-    return f"{loss:.2f} ± {half:.2f} (n = {n}); {disagreement:.2f}; {spikes:.0f}; {operations:,.0f}"
+def chart(cells: Cells, path: Path) -> None:
+    """Draw disagreement over steps until the answer, one panel a data set."""
+    import altair as alt
+    import vl_convert
+
+    rows = []
+    for (where, method, t), runs in sorted(cells.items()):
+        shortest = min(r.total_steps for (w, _, n), rs in cells.items() if (w, n) == (where, t) for r in rs)
+        name = method if method in HIGHLIGHTED else "others"
+        value = float(np.mean([r.disagreement for r in runs]))
+        rows.append(
+            {
+                "data": where,
+                "method": method,
+                "shown": name,
+                "steps": t + runs[0].total_steps - shortest,
+                "disagreement": max(value, 0.01),
+            }
+        )
+    colour = alt.Color(
+        "shown:N",
+        title=None,
+        scale=alt.Scale(domain=[*HIGHLIGHTED, "others"], range=[*HIGHLIGHTED.values(), OTHERS]),
+        legend=alt.Legend(orient="bottom", columns=3, labelLimit=420),
+    )
+    base = alt.Chart().encode(
+        x=alt.X("steps:Q", scale=alt.Scale(type="log", base=2), title="steps of the window, pre-steps included"),
+        y=alt.Y("disagreement:Q", scale=alt.Scale(type="log"), title="disagreement with the ANN [%]"),
+        detail="method:N",
+        color=colour,
+    )
+    grey = base.transform_filter("datum.shown == 'others'").mark_line(strokeWidth=1)
+    coloured = base.transform_filter("datum.shown != 'others'").mark_line(strokeWidth=2, point=alt.OverlayMarkDef(size=30))
+    layers = alt.layer(grey, coloured).properties(width=260, height=220)
+    made = layers.facet(facet=alt.Facet("data:N", title=None), columns=3, data=alt.Data(values=rows)).resolve_scale(y="independent")
+    path.write_text(vl_convert.vegalite_to_svg(made.to_dict()), encoding="utf-8")
+
+
+def main(folder: str, figure: str = "") -> None:
+    """Print the tables; draw the chart where a file is named."""
+    cells, anns, other = read(Store(folder, create=False))
+    print_tables(cells, anns, other)
+    if figure:
+        chart(cells, Path(figure))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:3])
