@@ -46,9 +46,16 @@ def timed_parts(wanted: bool) -> Iterator[dict[str, float]]:
     def apart(v: Any, rows: Any, *arguments: Any) -> Any:
         summing, firing = arguments[:9], arguments[9:]
         kernels.integrate(v, rows, *summing)
-        return kernels.fire(v, rows, *firing)
+        return kernels.fire(v, rows, arguments[0], 0, False, *firing)
 
-    kernels.integrate_fire = apart
+    thresholds = kernels.fire
+
+    def fire_apart(v: Any, rows: Any, base: Any, own: int, adding: bool, *arguments: Any) -> Any:
+        if adding:
+            kernels.add_base(v, rows, base, own)
+        return thresholds(v, rows, base, own, False, *arguments)
+
+    kernels.integrate_fire, kernels.fire = apart, fire_apart
     Lowered.currents = timed("first layer", currents)  # type: ignore[method-assign]
     try:
         yield parts

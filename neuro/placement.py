@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from .chip import Chip
 from .encoding import generator
@@ -296,6 +295,8 @@ def _layer_assignment(demand: Demand) -> tuple[Array, Array]:
     misfit = np.array([[w > weights[c] or n > neurons[c] for c in range(len(weights))] for w, n in needs], dtype=float)
     # Among assignments in which as many fit, the one that wastes least.
     waste = np.array([[min(weights[c] / max(w, 1), 1e6) for c in range(len(weights))] for w, _ in needs])
+    from scipy.optimize import linear_sum_assignment  # a quarter of a second to load
+
     rows, cores = linear_sum_assignment(misfit * 1e9 + waste)
     chosen = np.full(len(needs), -1)
     chosen[rows] = cores

@@ -109,8 +109,9 @@ def with_spiking_output(network: SpikingNetwork, v_threshold: float | None = Non
 
 def largest(scores: Array) -> tuple[Array, Array]:
     """Return (index of the largest score, whether it is a tie) of each row."""
-    best = scores.max(axis=1, keepdims=True)
-    return scores.argmax(axis=1), (scores == best).sum(axis=1) > 1
+    first = scores.argmax(axis=1)
+    last = scores.shape[1] - 1 - scores[:, ::-1].argmax(axis=1)
+    return first, first != last
 
 
 def decided(outputs: Array, rule: EarlyExit) -> Array:
@@ -167,12 +168,14 @@ class Reader:
             answers, tied = largest(-first)
             silent = (first == self.n_steps).all(axis=1)
             return self.n_steps - first.astype(np.float64), np.where(silent, -1, answers), tied & ~silent
-        if self.start:
-            begin = (steps == self.start - 1)[:, None]
-            self._base[rows] = np.where(begin, v, self._base[rows])
+        if not self.start:
+            scores = (v - self._v_init) * self._unit
+            return scores / (steps[:, None] + 1), *largest(scores)
+        begin = (steps == self.start - 1)[:, None]
+        self._base[rows] = np.where(begin, v, self._base[rows])
         scores = (v - self._base[rows]) * self._unit
         answers, tied = largest(scores)
         span = np.where(steps >= self.start, steps + 1 - self.start, steps + 1)
         # Before t0 + SHORTEST steps a run that ended here would have read another stretch: no answer yet.
-        early = (steps < self.start + SHORTEST - 1) & bool(self.start)
+        early = steps < self.start + SHORTEST - 1
         return scores / span[:, None], np.where(early, -1, answers), tied & ~early

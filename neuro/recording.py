@@ -68,6 +68,12 @@ class Recording:
         """Share of samples whose answer after T steps equals its label."""
         return float(np.mean(self.predictions == np.asarray(labels)))
 
+    def to_neo(self, dt: float = 1e-3, silent: bool = False) -> Any:
+        """Return the recorded spikes as a ``neo.Block`` (see ``neuro.neo_export``); needs the extra ``neo``."""
+        from .neo_export import to_neo
+
+        return to_neo(self, dt, silent)
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Save as ``.npz`` (no pickle)."""
         arrays: dict[str, Array] = {}

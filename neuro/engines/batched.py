@@ -377,10 +377,10 @@ class _Simulation:
                     base = None
             delivery.add(layer.target, heard, spikes, base, layer.own, alone)
             base = None
-        if base is not None:
-            self.kernels.add_base(layer.target, rows, base, layer.own)
         if firing is not None:
-            firing.apply(self.kernels, layer.v, rows)
+            firing.apply(self.kernels, layer.v, rows, layer.base, layer.own, base is not None)
+        elif base is not None:
+            self.kernels.add_base(layer.target, rows, base, layer.own)
 
     def _arriving(self, layer: _Layer) -> list[tuple[Array, Spikes, Delivery]]:
         """Return the spikes that arrive at a population in this step, the slots that hear them, and what delivers them."""

@@ -99,13 +99,19 @@ class Firing:
         """Keep the spikes that a loop has found."""
         self.spikes = Spikes(self._ptr, self._col[:count].copy(), None, count)
 
-    def apply(self, kernels: ModuleType, v: Array, rows: Array) -> None:
-        """Bound the potentials and let them fire, where no loop of the arrivals has done it."""
-        if not self.fires:
-            if self.bounded:
-                kernels.bound(v, rows, *self.bounds)
-        elif self.spikes is None:
-            self.finish(kernels.fire(v, rows, *self.arguments()))
+    def apply(self, kernels: ModuleType, v: Array, rows: Array, base: Array, own: int, adding: bool) -> None:
+        """Bound the potentials and let them fire, where no loop of the arrivals has done it.
+
+        ``adding``: base[row * own] is still to be added.
+        """
+        if self.fires:
+            if self.spikes is None:
+                self.finish(kernels.fire(v, rows, base, own, adding, *self.arguments()))
+            return
+        if adding:
+            kernels.add_base(v, rows, base, own)
+        if self.bounded:
+            kernels.bound(v, rows, *self.bounds)
 
 
 class Delivery:

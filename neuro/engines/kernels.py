@@ -67,10 +67,11 @@ def integrate_fire(  # type: ignore[no-untyped-def]
 
 
 @jit
-def fire(v, rows, rule, out_ptr, out_col, flags, per_row, per_neuron):  # type: ignore[no-untyped-def]
-    """Bound, fire and reset: the spikes of v[rows] as ptr and col, counted by replica and neuron; return their number.
+def fire(v, rows, base, own, adding, rule, out_ptr, out_col, flags, per_row, per_neuron):  # type: ignore[no-untyped-def]
+    """Bound, fire and reset, after adding base[row * own] where asked for: the spikes of v[rows] as ptr and col, counted.
 
     ``rule``: (bounded, floor, ceiling, least potential that fires, theta, reset to zero), one value a neuron each.
+    Return the number of spikes.
     """
     bounded, floor, ceiling, least, drop, zero = rule
     words = flags.view(np.uint64)
@@ -78,6 +79,11 @@ def fire(v, rows, rule, out_ptr, out_col, flags, per_row, per_neuron):  # type: 
     for index in range(len(rows)):
         r = rows[index]
         following = _silent(out_ptr, per_row, following, r, k)
+        if adding:
+            start = base[r * own]
+            target = v[r]
+            for i in range(len(target)):
+                target[i] += start[i]
         if bounded:
             _bound(v[r], floor, ceiling)
         before = k
