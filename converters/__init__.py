@@ -2,7 +2,7 @@
 
 from .convert import convert
 from .exporters import EXPORTERS, export
-from .importers import IMPORTERS, load, load_network
+from .importers import IMPORTERS, load, load_mlp, load_network
 from .methods import METHODS
 from .mlp import MLP, Dense
 from .train import TrainOptions, train
@@ -18,6 +18,7 @@ __all__ = [
     "convert",
     "export",
     "load",
+    "load_mlp",
     "load_network",
     "train",
     "verify",

@@ -30,7 +30,7 @@ GRID = 2.0**-12
 
 
 def convert(
-    mlp: MLP,
+    mlp: MLP | SpikingNetwork,
     *,
     calibration: Any,
     method: Chain = "ltb",
@@ -45,7 +45,7 @@ def convert(
 
     Parameters
     ----------
-    mlp : the trained network; it is not changed.
+    mlp : the trained network; it is not changed. What ``load`` gives of a file, of which a spiking network is refused.
     calibration : (n_samples, n_in) array, or batches that can be read more than once; no labels are needed.
     method : name, options struct, table, or a list of steps (``converters.methods.METHODS``); ``"auto"`` tries several
         and picks by agreement with ``mlp`` on held-out samples (``converters.methods.auto``).
@@ -58,13 +58,15 @@ def convert(
 
     Raises
     ------
-    ConversionError : calibration data that cannot be used; layers the method cannot take; dead layers.
+    ConversionError : calibration data that cannot be used; layers the method cannot take; dead layers; a spiking network.
     SpecError : an unknown method or option.
     VerificationError : the result is silent or saturated.
 
     Source: Rueckauer et al. 2017, doi:10.3389/fnins.2017.00682; Bu et al. 2022 (AAAI) for v_init; the methods name their own.
     """
     _check_numbers(n_steps, grid, v_init)
+    if isinstance(mlp, SpikingNetwork):
+        raise ConversionError("a spiking network was given: there is nothing to convert; run, deploy or export it as it is")
     if isinstance(method, str) and method == "auto":
         from .methods.auto import auto
 

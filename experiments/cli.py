@@ -42,6 +42,9 @@ Set = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="A setting, as in a config: --set convert.percentile=99. Repeatable.")
 ]
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A trained network: a file that 'spikeport list importers' names.")]
+Inspected = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A trained network, a spiking network, a deployment, or a file that 'spikeport list importers' names.")
+]
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="An experiment file, or a name of 'spikeport list configs'.")]
 Workers = Annotated[int, typer.Option(metavar="N", min=1, help="Processes on this machine.")]
 Scheduler = Annotated[str, typer.Option(metavar="ADDRESS", help="Dask scheduler, or 'local:4' for one with 4 workers.")]
@@ -190,16 +193,21 @@ def train(
 
 
 @command("spikeport inspect model.onnx")
-def inspect(terminal: Terminal, model: Model, settings: Set = NONE) -> None:
-    """Show the layers of a trained network, and what will become of each."""
+def inspect(terminal: Terminal, model: Inspected, settings: Set = NONE) -> None:
+    """Show the layers of a trained network and what will become of each, or the populations of a spiking one."""
     from converters.importers import LoadOptions
 
     from . import single
+    from .network_lines import network_lines
     from .summaries import model_lines
 
     options, others = single.apart(settings, "load", LoadOptions)
     single.settings(others)
-    terminal.answer(*model_lines(single.read_model(model, options), str(model)))
+    if single.holds_spiking(model):
+        found = single.load_runnable(model, options)
+        terminal.answer(*network_lines(found, str(model)))
+    else:
+        terminal.answer(*model_lines(single.read_model(model, options), str(model)))
 
 
 @command("spikeport convert mlp.npz --calibration digits --out snn.npz", NOTHING)

@@ -170,14 +170,25 @@ def kind_of(path: Path, wanted: Sequence[str]) -> str:
 
 def read_model(path: Path, options: LoadOptions) -> MLP:
     """Return the trained network of a file; an error names the file."""
-    from converters.importers import load
+    from converters.importers import load_mlp
 
     try:
-        return load(path, options=options)
+        return load_mlp(path, options=options)
     except SpikeportError as error:
         if str(path) in str(error):
             raise
         raise type(error)(f"{path}: {error}") from error
+
+
+def holds_spiking(path: Path) -> bool:
+    """Whether a file holds a spiking network or a deployment, by its suffix or its header."""
+    if path.suffix.lower() != ".npz":
+        return path.suffix.lower() == NIR
+    try:
+        header = archive.peek(path)
+    except StoreError:  # the importer says what is wrong with it
+        return False
+    return header is not None and header.get("format") in ("spikeport.network", "spikeport.deployment")
 
 
 def load_runnable(path: Path, options: LoadOptions) -> SpikingNetwork | Deployment:

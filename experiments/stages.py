@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from converters.convert import convert
-from converters.importers import load as load_model
+from converters.importers import load_mlp as load_model
 from converters.mlp import MLP
 from converters.train import TrainOptions, train
 from neuro import archive

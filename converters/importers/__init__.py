@@ -93,14 +93,21 @@ ELSEWHERE = {
 }
 
 
-def load(source: Any, *, options: LoadOptions = LoadOptions(), samples: Any = None) -> MLP:  # noqa: B008 (frozen)
-    """Return the trained network of a file or of an object of a framework.
+def load(source: Any, *, options: LoadOptions = LoadOptions(), samples: Any = None) -> MLP | SpikingNetwork:  # noqa: B008 (frozen)
+    """Return the network of a file or of an object of a framework: a trained one, or of NIR a spiking one.
+
+    ``load_mlp`` and ``load_network`` return one kind and refuse the other.
 
     Parameters
     ----------
-    source : path, or object that an importer knows (a torch module, a scikit-learn estimator, ...).
+    source : path, or object that an importer knows (a torch module, a scikit-learn estimator, a NIR graph, ...).
     options : what the source does not say itself, see :class:`LoadOptions`.
     samples : (n_samples, ...) inputs on which to compare the result with its source, besides random ones.
+
+    Returns
+    -------
+    MLP : for :func:`converters.convert`.
+    SpikingNetwork : of a NIR graph; there is nothing to convert, it runs (``neuro.simulate``) and deploys as it is.
 
     Raises
     ------
@@ -108,30 +115,6 @@ def load(source: Any, *, options: LoadOptions = LoadOptions(), samples: Any = No
     VerificationError : the loaded network does not compute what its source computes.
     SpecError : options that do not fit the model.
     """
-    loaded = load_any(source, options=options, samples=samples)
-    if isinstance(loaded, SpikingNetwork):
-        raise UnsupportedModelError(
-            f"{_label(source)}: a spiking network already, there is nothing to convert; give it to 'spikeport run' or 'spikeport deploy', "
-            "or read it with converters.load_network"
-        )
-    return loaded
-
-
-def load_network(source: Any, *, options: LoadOptions = LoadOptions()) -> SpikingNetwork:  # noqa: B008 (frozen)
-    """Return the spiking network of a NIR file or graph, or of a file of ours.
-
-    Raises
-    ------
-    UnsupportedModelError : the source cannot be read, or holds a trained network that is yet to be converted.
-    """
-    loaded = load_any(source, options=options)
-    if isinstance(loaded, MLP):
-        raise UnsupportedModelError(f"{_label(source)}: a trained network, not a spiking one; convert it first")
-    return loaded
-
-
-def load_any(source: Any, *, options: LoadOptions = LoadOptions(), samples: Any = None) -> MLP | SpikingNetwork:  # noqa: B008
-    """Return whatever the source holds: an MLP, or of a NIR graph a SpikingNetwork."""
     if isinstance(source, MLP | SpikingNetwork):
         return source
     loaded = importer_of(source).read(source, options, samples)
@@ -142,6 +125,35 @@ def load_any(source: Any, *, options: LoadOptions = LoadOptions(), samples: Any 
             f"{_label(source)}: samples were given, but they were compared with {why}; leave them out, or give stored outputs (check)"
         )
     return check.against_file(loaded, options.check, options) if options.check and isinstance(loaded, MLP) else loaded
+
+
+def load_mlp(source: Any, *, options: LoadOptions = LoadOptions(), samples: Any = None) -> MLP:  # noqa: B008 (frozen)
+    """Return the trained network of a source; everything else as :func:`load`.
+
+    Raises
+    ------
+    UnsupportedModelError : also a spiking network, which is past conversion.
+    """
+    loaded = load(source, options=options, samples=samples)
+    if isinstance(loaded, SpikingNetwork):
+        raise UnsupportedModelError(
+            f"{_label(source)}: a spiking network already, there is nothing to convert; 'spikeport run', 'deploy' and 'export' take it, "
+            "and so does neuro.simulate"
+        )
+    return loaded
+
+
+def load_network(source: Any, *, options: LoadOptions = LoadOptions()) -> SpikingNetwork:  # noqa: B008 (frozen)
+    """Return the spiking network of a NIR file or graph; everything else as :func:`load`.
+
+    Raises
+    ------
+    UnsupportedModelError : also a trained network, which is yet to be converted.
+    """
+    loaded = load(source, options=options)
+    if isinstance(loaded, MLP):
+        raise UnsupportedModelError(f"{_label(source)}: a trained network, not a spiking one; convert it first")
+    return loaded
 
 
 def importer_of(source: Any) -> Importer:
@@ -168,4 +180,4 @@ def _label(source: Any) -> str:
     return str(source) if isinstance(source, str | os.PathLike) else type(source).__name__
 
 
-__all__ = ["IMPORTERS", "Importer", "LoadOptions", "importer_of", "load", "load_any", "load_network"]
+__all__ = ["IMPORTERS", "Importer", "LoadOptions", "importer_of", "load", "load_mlp", "load_network"]

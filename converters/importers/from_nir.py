@@ -28,6 +28,7 @@ from . import nir_metadata
 from .affine_maps import INPUT, Affine, Budget, added
 from .lower import MAX_VALUES, affine
 from .nir_affine import AFFINE, operation
+from .nir_fates import fates
 from .nir_file import NirGraph, NirNode, read_graph
 from .nir_loops import WINDOW, Loops, ResetLoop, find_loops
 from .nir_neurons import NEURONS, Rule, population_of, rule_of
@@ -335,6 +336,9 @@ class _Builder:
         about: Mapping[str, Any] = {"input_low": low, "input_high": high, "info": {"made_by": "converters.importers.from_nir"}}
         if self.ours:
             about = nir_metadata.about(self.where, self.graph.metadata)
+        values = {name: value.value for name, value in self.values.items()}
+        nodes = fates(self.graph, self.loops, values, self.of_node, self.populations)
+        about = {**about, "info": {**about["info"], "nodes": nodes}}
         try:
             return SpikingNetwork(tuple(populations), tuple(projections), n_in, **about)
         except NetworkError as error:

@@ -50,7 +50,7 @@ def of_network(network: SpikingNetwork, form: str, n_steps: int | None, dt: floa
         "classes": json.dumps(list(network.classes)),
         "task": network.task,
         "readout": "potential divided by n_steps" if network.output.reset is None else "spike count",
-        "info": json.dumps(dict(network.info)),
+        "info": json.dumps({key: value for key, value in network.info.items() if key != "nodes"}),  # what became of another file's nodes
     }
 
 

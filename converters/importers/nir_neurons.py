@@ -15,7 +15,7 @@ A population of ours fires where u >= theta (or >) and is reset to 0 or by theta
 reset to v_reset       c = v_reset,              theta = v_threshold - v_reset,   u starts at 0
 reset by an amount A   c = v_threshold - A,      theta = A,                       u starts at -c
 
-and the bias is k - (1 - f) c.
+A = v_threshold, or v_threshold / f where it is taken off after the next decay (snnTorch). The bias is k - (1 - f) c.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class Rule:
     threshold: Array | None = None
     reset: Array | None = None
     amount: Array | None = None
+    pause: int = 0  # steps after a spike that are spent at the reset, taking nothing in
 
 
 def rule_of(node: NirNode, options: LoadOptions, dt: float | None) -> Rule:
@@ -65,8 +66,12 @@ def rule_of(node: NirNode, options: LoadOptions, dt: float | None) -> Rule:
     threshold = node.array("v_threshold")
     if options.nir_reset == "subtract":
         return replace(rule, threshold=threshold, amount=threshold)
+    if options.nir_reset == "subtract_next":
+        if rule.factor == 0:
+            raise ValueError("forgets within one step, so that nothing is left to subtract from in the next; give another nir_reset")
+        return replace(rule, threshold=threshold, amount=threshold / rule.factor)
     reset = node.array("v_reset") if node.values.get("v_reset") is not None else np.zeros(())
-    return replace(rule, threshold=threshold, reset=reset)
+    return replace(rule, threshold=threshold, reset=reset, pause=int(options.nir_reset == "zero_next"))
 
 
 def _membrane(node: NirNode, options: LoadOptions, dt: float | None) -> Rule:
@@ -105,7 +110,7 @@ def _synapse(node: NirNode, dt: float | None) -> Array:
     return node.array("w_in") if "w_in" in node.values else np.ones(())
 
 
-_SAY_DT = "give nir_dt (snnTorch and SpikingJelly: 1e-4, Norse: 1e-3, sinabs: 1)"
+_SAY_DT = "give nir_dt (snnTorch and SpikingJelly: 1e-4, Norse: 1e-6, sinabs: 1)"
 
 
 def _shown(values: Array) -> str:
@@ -143,6 +148,8 @@ def population_of(name: str, size: int, rule: Rule) -> tuple[Population, Array]:
             comparison=">",
             bias=constant - (1.0 - rule.factor) * shift,
             leak=_leak(rule),
+            refractory=rule.pause,
+            refractory_mode="hold",
         ),
         gain,
     )

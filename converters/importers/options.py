@@ -28,10 +28,12 @@ class LoadOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     classes : names of the outputs.
     task : ``"classification"`` or ``"regression"``; None for what the source says, classification if it says nothing.
     nir_dt : length of one step of a NIR graph, in the unit of its time constants (snnTorch and SpikingJelly: 1e-4, Norse:
-        1e-3, sinabs: 1); None where the graph has no time constants, or says it itself.
+        1e-6, since it writes tau times 1e-3; sinabs: 1); None where the graph has no time constants, or says it itself.
     nir_leak : how NIR's differential equations become steps: ``"euler"`` (snnTorch, SpikingJelly, Norse) or ``"exact"`` (sinabs).
-    nir_reset : ``"file"`` (NIR's own: v is set to v_reset) or ``"subtract"`` (v_threshold is subtracted), for files of
-        simulators that lose that (snnTorch, sinabs).
+    nir_reset : ``"file"`` (NIR's own: v is set to v_reset in the step of the spike), or what simulators do and their files lose:
+        ``"subtract"`` (v_threshold is taken off in the step of the spike: sinabs), ``"subtract_next"`` (taken off in the next
+        step, after the decay: snnTorch's default), ``"zero_next"`` (the next step is spent at v_reset and takes nothing in: ``"zero"``
+        of snnTorch's recurrent layers with their default ``reset_delay``).
     nir_input : lowest and highest input, which NIR does not state; deploying and spike coding scale by it.
     verify : compare the loaded network with its source on samples, where the source can be run.
     check : path of an ``.npz`` file with inputs ``check_x`` and the outputs ``check_y`` (before any softmax) that the
@@ -50,7 +52,7 @@ class LoadOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     task: Literal["classification", "regression"] | None = None
     nir_dt: float | None = None
     nir_leak: Literal["euler", "exact"] = "euler"
-    nir_reset: Literal["file", "subtract"] = "file"
+    nir_reset: Literal["file", "subtract", "subtract_next", "zero_next"] = "file"
     nir_input: tuple[float, float] = (0.0, 1.0)
     verify: bool = True
     check: str = ""

@@ -364,7 +364,7 @@ def _alarm(number: int, frame: Any) -> None:
 
 
 def main(name: str, count: int, folder: Path, seconds: float = 0.0) -> None:
-    from converters.importers import LoadOptions, load_any
+    from converters.importers import LoadOptions, load
     from neuro.errors import SpikeportError
 
     warnings.simplefilter("ignore")
@@ -380,7 +380,7 @@ def main(name: str, count: int, folder: Path, seconds: float = 0.0) -> None:
     said: dict[str, dict[str, Any]] = {"pt": {"activation": "relu"}, "nir": {"nir_dt": 1e-4}}
     options = LoadOptions(**said.get(name, {}))
     for _, path in seeds:
-        load_any(path, options=options)  # what is mutated can be read as it is, and all packages are there
+        load(path, options=options)  # what is mutated can be read as it is, and all packages are there
     signal.signal(signal.SIGALRM, _alarm)
     hostile.forget()
     before, start, counts, slowest = hostile.resident("VmRSS"), time.monotonic(), Counter[str](), 0.0
@@ -393,7 +393,7 @@ def main(name: str, count: int, folder: Path, seconds: float = 0.0) -> None:
         signal.alarm(HANG)
         began = time.monotonic()
         try:
-            load_any(file, options=options)
+            load(file, options=options)
             outcome = "loaded"
         except SpikeportError as error:
             outcome = type(error).__name__

@@ -304,6 +304,34 @@ def test_a_neuron_that_is_reset_by_feedback_may_hear_itself() -> None:
     assert_same(network, load_network(bare(graph)), np.random.default_rng(6).integers(0, 4, (25, 5)).astype(float))
 
 
+def test_what_became_of_every_node_is_said() -> None:
+    network = load_network(GOLDEN / "spikingjelly.nir", options=LoadOptions(**nir_files.MADE["spikingjelly"][2]))
+    assert {part["node"]: part["becomes"] for part in network.info["nodes"]} == {
+        "node 'input_1'  Input": "the input port, 1 x 4 x 4 values",
+        "node '_0'  Conv2d": "part of input -> _1",
+        "node '_1'  IF": "population '_1', 2 x 4 x 4 neurons",
+        "node '_2'  AvgPool2d": "part of _1 -> _5",
+        "node '_3'  Flatten": "nothing: it changes no value",
+        "node '_4'  Affine": "part of _1 -> _5",
+        "node '_5'  LIF": "population '_5', 5 neurons",
+        "node 'output'  Output": "the answer: what its population gives",
+    }
+
+
+def test_nodes_of_loops_and_resets_are_said_too() -> None:
+    nir = pytest.importorskip("nir")
+    parts = load_network(looped(nir.Linear(np.eye(2)), delay=2.0), options=LoadOptions(nir_dt=1.0)).info["nodes"]
+    said = {part["node"]: part["becomes"] for part in parts}
+    assert said["node 'back'  Linear"] == "part of b -> a" and said["node 'wait'  Delay"] == "the delay of b -> a"
+    graph, _, _ = nir_graph(integers((5, 8, 3)), ExportOptions())
+    said = {part["node"]: part["becomes"] for part in load_network(graph).info["nodes"]}
+    assert said["node 'layer0_spikes'  Threshold"] == "the threshold of 'layer0'"
+    assert said["node 'layer0_reset'  Scale"] == "the reset by subtraction of 'layer0'"
+    assert said["node 'output'  Output"] == "the answer: what its population gives"
+    again, _, _ = nir_graph(load_network(graph), ExportOptions())
+    assert "nodes" not in again.metadata["info"], "what became of another file's nodes is not written on"
+
+
 def test_a_step_is_asked_for_not_guessed() -> None:
     with pytest.raises(UnsupportedModelError, match="nir_dt") as refused:
         load_network(GOLDEN / "spikingjelly.nir")
@@ -408,9 +436,17 @@ def test_everything_that_cannot_be_taken_is_named_at_once() -> None:
         load_network(graph)
 
 
-def test_load_says_what_to_do_with_a_spiking_network() -> None:
-    with pytest.raises(UnsupportedModelError, match="spikeport run"):
-        converters.load(GOLDEN / "snntorch.nir", options=LoadOptions(nir_dt=1e-4))
+def test_load_gives_the_spiking_network_that_a_file_or_a_graph_holds() -> None:
+    options = LoadOptions(nir_dt=1e-4)
+    network = converters.load(GOLDEN / "snntorch.nir", options=options)
+    assert isinstance(network, SpikingNetwork) and converters.load(network) is network
+    assert network.sha256 == converters.load(str(GOLDEN / "snntorch.nir"), options=options).sha256 == load_network(network).sha256
+    with pytest.raises(UnsupportedModelError, match="'spikeport run'.*nothing to convert|nothing to convert.*'spikeport run'"):
+        converters.load_mlp(GOLDEN / "snntorch.nir", options=options)
+    with pytest.raises(ConversionError, match="nothing to convert"):
+        converters.convert(network, calibration=np.ones((4, 5)))
+    with pytest.raises(UnsupportedModelError, match="convert it first"):
+        load_network({"W0": np.ones((3, 2)), "b0": np.zeros(3)}, options=LoadOptions(orientation="out_in"))
     with pytest.raises(SpecError, match="mean"):
         load_network(GOLDEN / "snntorch.nir", options=LoadOptions(nir_dt=1e-4, mean=(0.5,)))
     with pytest.raises(SpecError, match="nir_dt"):
