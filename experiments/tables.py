@@ -14,6 +14,7 @@ from .comparison import Comparison, Figure, Range, Row, SeedSummary
 from .designs import selected, short
 from .panels.cost import ordered
 from .panels.panel import GROUP_NAMES, Focus, arrow, known, quantity
+from .sources import address
 
 FIGURE_SPACE, POINT_SPACE = "\u2007", "\u2008"
 
@@ -394,13 +395,19 @@ def energy(at: Focus) -> Table | None:
     names = ordered(rows)
     apart = list(dict.fromkeys(name for row in rows for name in known(row.energy).apart))
     unit, factor = _prefix([known(row.energy).total.value for row in rows], "J")
-    lines = [[name, *(_bounded(known(row.energy).by_component.get(name), factor) for row in rows)] for name in names]
+    lines: list[list[Any]] = [[_component(at, rows, name), *(_bounded(known(row.energy).by_component.get(name), factor) for row in rows)] for name in names]
     lines.append(["total", *(_bounded(known(row.energy).total, factor) for row in rows)])
     lines += [[f"beside, not added: {name}", *(_bounded(known(row.energy).apart.get(name), factor) for row in rows)] for name in apart]
     table = texts(
         "energy", f"Energy per inference by component [{unit}], with low and high.", ["Component", *(row.label for row in rows)], lines
     )
     return replace(table, sortable=False)
+
+
+def _component(at: Focus, rows: Sequence[Row], name: str) -> Cell:
+    """Return the name of a component with a link to the figures of the rows' chips that it rests on."""
+    used = {f.name: f for row in rows for f in figures_of(at.comparison, row) if name in f.used_by}
+    return _linked(list(used.values()), Cell(name))
 
 
 def _prefix(values: Sequence[float], unit: str) -> tuple[str, float]:
@@ -438,9 +445,9 @@ def targets(comparison: Comparison) -> Table | None:
             Cell(t.name, t.name),
             Cell(beside.KINDS[t.kind]),
             _interval(t.accuracy),
-            _linked(t, _amount(t.energy, "J", t.partial)),
-            _amount(t.with_static, "J", t.partial),
-            _amount(t.latency, "s"),
+            _linked(t.figures, _amount(t.energy, "J", t.partial)),
+            _linked(t.all_figures, _amount(t.with_static, "J", t.partial)),
+            _linked(t.times, _amount(t.latency, "s")),
             Cell(units.MISSING) if t.batch is None else Cell(str(t.batch), t.batch),
             Cell("; ".join(t.remarks)),
         )
@@ -465,13 +472,14 @@ def _amount(r: Range | None, unit: str, partial: bool = False) -> Cell:
     return Cell(f"\u2265 {text}" if partial else text, r.value, spread.replace("-", "\u2013"))
 
 
-def _linked(t: beside.Target, cell: Cell) -> Cell:
-    if not t.figures or cell.sort is None:
+def _linked(figures: Sequence[Figure], cell: Cell) -> Cell:
+    """Return a number with a link to the first of the figures that it rests on; hovering names them all."""
+    if not figures or cell.text == units.MISSING:
         return cell
-    used = sorted(t.figures, key=lambda f: trust_order(f.trust))
+    used = sorted(figures, key=lambda f: trust_order(f.trust))
     trusts = ", ".join(dict.fromkeys(f.trust for f in used))
     sources = "; ".join(f"{f.name} {figure_value(f)} ({f.trust})" for f in used)
-    return Cell(cell.text, cell.sort, cell.note, link=trusts, href=f"#{anchor(used[0])}", title=f"Rests on {sources}")
+    return replace(cell, link=trusts, href=f"#{anchor(used[0])}", title=f"Rests on {sources}")
 
 
 def meetings(at: Focus) -> Table | None:
@@ -481,11 +489,16 @@ def meetings(at: Focus) -> Table | None:
     if not found:
         return None
     lines = [
-        [row.label, m.axis, units.MISSING if m.at is None else units.significant(m.at), m.words] for row, c in found for m in c.meetings
+        [row.label, m.axis, _meeting(at, row, m.at), m.words] for row, c in found for m in c.meetings
     ]
     partial = "; the chip's energy lacks figures, so that each crossing is at best" if any(c.partial for _, c in found) else ""
     caption = f"Break-even with the ANN at {found[0][1].design}, without static power and overhead{partial}."
     return texts("break-even", caption, ["Network", "Along", "At", "In words"], lines)
+
+
+def _meeting(at: Focus, row: Row, value: float | None) -> Cell:
+    used = [f for f in figures_of(at.comparison, row) if uses(f, row, False)]
+    return Cell(units.MISSING) if value is None else _linked(used, Cell(units.significant(value), value))
 
 
 def conventional(at: Focus) -> Table | None:
@@ -574,7 +587,7 @@ def figures(found: Sequence[Figure]) -> Table | None:
             Cell(f.name, f.name, anchor=anchor(f)),
             figure_value(f),
             Cell(f.trust, trust_order(f.trust)),
-            f.source,
+            _source(f),
             "; ".join(text for text in (f.note, "" if f.at in ("", "unstated") else f"at {f.at}") if text),
             ", ".join(f.used_by),
         ]
@@ -586,6 +599,14 @@ def figures(found: Sequence[Figure]) -> Table | None:
     )
     table = texts("figures", caption, ["Figure", "Value", "Trust", "Source", "Note", "Used by"], lines)
     return replace(table, columns=tuple(replace(c, numeric=False) for c in table.columns))
+
+
+def _source(figure: Figure) -> Cell:
+    """Return the source with a link to what it names."""
+    opened = address(figure.source)
+    if opened is None:
+        return Cell(figure.source)
+    return Cell(figure.source, link=f"open ({opened[0]})", href=opened[1], title=opened[1])
 
 
 def quantisation(row: Row) -> Table | None:

@@ -29,7 +29,7 @@ class Target:
 
     kind : a key of ``KINDS``; accuracy with its 95 % interval; energy : [J] per inference without static power and overhead;
         with_static : [J] with them, None where there is no such figure; latency : [s]; batch : samples at once.
-    figures : that the energy rests on; remarks : what is left out, or every excess of a refusal.
+    figures : that the energy rests on; standing, times : that static power, and the time, rest on beside them; remarks : what is left out, or every excess of a refusal.
     """
 
     name: str
@@ -40,8 +40,15 @@ class Target:
     latency: Range | None = None
     batch: int | None = 1
     figures: tuple[Figure, ...] = ()
+    standing: tuple[Figure, ...] = ()
+    times: tuple[Figure, ...] = ()
     remarks: tuple[str, ...] = ()
     partial: bool = False
+
+    @property
+    def all_figures(self) -> tuple[Figure, ...]:
+        """What the energy with static power rests on: static power is power times time."""
+        return tuple(dict.fromkeys((*self.figures, *self.standing, *self.times))) if self.standing else ()
 
 
 def targets(comparison: Comparison) -> list[Target]:
@@ -138,16 +145,17 @@ def _chip(comparison: Comparison, row: Row) -> Target:
         energy=_sum(dynamic) if dynamic else None,
         with_static=energy.total if energy is not None and stands else None,
         latency=time.per_inference if time else None,
-        figures=_rests_on(comparison, row),
+        figures=_rests_on(comparison, row, {name for name in (energy.by_component if energy else {}) if name not in STANDING}),
+        standing=_rests_on(comparison, row, {name for name in (energy.by_component if energy else {}) if name in STANDING}),
+        times=_rests_on(comparison, row, {"time"}),
         remarks=(f"no figure for {', '.join(missing)}",) if missing else (),
         partial=bool(energy and energy.missing),
     )
 
 
-def _rests_on(comparison: Comparison, row: Row) -> tuple[Figure, ...]:
+def _rests_on(comparison: Comparison, row: Row, parts: set[str]) -> tuple[Figure, ...]:
     figures = next((c.figures for c in comparison.chips if c.name == row.settings["deploy.chip"]), ())
-    components = set(row.energy.by_component) if row.energy is not None else set()
-    return tuple(f for f in figures if components & set(f.used_by))
+    return tuple(f for f in figures if parts & set(f.used_by))
 
 
 def _refusals(refused: Sequence[NotRun]) -> list[Target]:

@@ -15,6 +15,7 @@ from experiments.comparison import Comparison, Range
 from experiments.glance import glance
 from experiments.panels import focus, panels
 from experiments.report import figures, html_fragment, index, index_of, page, report, report_markdown
+from experiments.sources import address
 from neuro.errors import SpecError, StoreError
 
 
@@ -26,6 +27,7 @@ class Reader(HTMLParser):
         self.ids: list[str] = []
         self.inside: list[str] = []
         self.asked: list[str] = []
+        self.sources: list[str] = []
         self.headings: list[tuple[str, str]] = []
         self.open = ""
         self.feed(text)
@@ -35,7 +37,11 @@ class Reader(HTMLParser):
         self.ids += [values["id"] or ""] if "id" in values else []
         href = values.get("href") or ""
         self.inside += [href[1:]] if href.startswith("#") else []
-        self.asked += [v for name in ("src", "href", "srcset", "poster") if (v := values.get(name) or "") and not v.startswith(("#", "data:"))]
+        # A link to a source is followed by the reader or not at all; everything else would be asked for by the page.
+        source = tag == "a" and values.get("class") == "trust" and href.startswith("https://")
+        self.sources += [href] if source else []
+        names = ("src", "href", "srcset", "poster")
+        self.asked += [v for name in names if (v := values.get(name) or "") and not v.startswith(("#", "data:")) and not (source and v == href)]
         self.open = tag if tag in ("h1", "h2", "h3") else self.open
 
     def handle_data(self, data: str) -> None:
@@ -54,10 +60,26 @@ def text(small: Comparison) -> str:
     return page(small)
 
 
+@pytest.mark.parametrize(
+    ("source", "opened"),
+    [
+        ("Davies et al. 2018, doi:10.1109/MM.2018.112130359, p. 86", ("DOI", "https://doi.org/10.1109/MM.2018.112130359")),
+        ("(Merolla 2014, doi:10.1126/science.1254642).", ("DOI", "https://doi.org/10.1126/science.1254642")),
+        ("Hoeppner 2021, arXiv:2103.08392; Mayr 2019, arXiv:1911.02385", ("arXiv", "https://arxiv.org/abs/2103.08392")),
+        ("nengo/nengo-loihi e564f66e, block.py; doi:10.1109/x", ("GitHub", "https://github.com/nengo/nengo-loihi/tree/e564f66e")),
+        ("nengo/nengo-loihi branch power-basics 6742ae2a, docs", ("GitHub", "https://github.com/nengo/nengo-loihi/tree/6742ae2a")),
+        ("SpiNN-5 board, 2.671 W / 4 chips", None),
+    ],
+)
+def test_a_source_is_opened_where_it_names_a_publication(source: str, opened: tuple[str, str] | None) -> None:
+    assert address(source) == opened
+
+
 def test_the_page_holds_everything_and_its_links_lead_somewhere(text: str) -> None:
     read = Reader(text)
     assert read.asked == [] and len(set(read.ids)) == len(read.ids)
     assert set(read.inside) <= set(read.ids) and any(name.startswith("figure-") for name in read.inside)
+    assert "https://doi.org/10.1109/MM.2018.112130359" in read.sources
     body = re.sub(r"<(script|style)\b.*?</\1>", "", text, flags=re.S)
     assert "@import" not in text[: text.index("</style>")] and "url(" not in text[: text.index("</style>")]
     assert not re.search(r"\b(nan|None|undefined)\b", re.sub(r"<[^>]+>", " ", body)), "a missing value was printed"
