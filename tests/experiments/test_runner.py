@@ -78,6 +78,7 @@ def test_shared_stages_are_made_once(tiny):
         "network": 2,
         "deployment": 4,
         "probes": 1,
+        "rounding": 1,
     }
 
 
