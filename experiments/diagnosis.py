@@ -115,7 +115,7 @@ def decompositions(
         p.reset == "subtract" and p.max_spikes == 1 and not p.signed and p.comparison == ">=" and p.leak is None
         for p in (network[name] for name in hidden(network))
     )
-    if network.recurrent or network.protocol is not None or not plain:
+    if network.recurrent or network.looped or network.protocol is not None or not plain:
         return ()
     n_steps, found = recording.n_steps, []
     for name in hidden(network):

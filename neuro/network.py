@@ -23,6 +23,7 @@ arrives over it in the first ``lag`` steps of a window, and what would arrive af
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -292,15 +293,20 @@ def _contradictions(network: SpikingNetwork) -> list[str]:
     by_name = {p.name: p for p in network.populations}
     for p in network.populations:
         causes += _population_problems(p)
-    links = [j.name for j in network.projections if j.pre != INPUT]
-    causes += [f"projection {n} occurs {links.count(n)} times; add the weights, or give a copy of {n.split('->')[0]} one of them" for n in sorted({n for n in links if links.count(n) > 1})]
+    links = Counter(j.name for j in network.projections if j.pre != INPUT)
+    causes += [
+        f"projection {name} occurs {count} times; add the weights, or give a copy of {name.split('->')[0]} one of them"
+        for name, count in sorted(links.items())
+        if count > 1
+    ]
     loops = _on_loops(network.projections, by_name)
     for j in network.projections:
         causes += _projection_problems(j, by_name, network.input_size, (j.pre, j.post) in loops)
     if not any(j.pre == INPUT for j in network.projections):
         causes.append("no projection starts at the port 'input'")
+    reached = {j.post for j in network.projections}
     for p in network.populations:
-        if not any(j.post == p.name for j in network.projections):
+        if p.name not in reached:
             causes.append(f"population {p.name!r} has no incoming projection")
     if network.protocol is not None:
         causes += _protocol_problems(network, network.protocol)

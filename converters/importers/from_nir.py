@@ -36,6 +36,7 @@ from .options import LoadOptions
 from .safe import guarded
 
 Array = np.ndarray
+MOST_FOLLOWED = 5_000
 COPIES = ("Output", "Input of a subgraph", "Output of a subgraph", "Identity")
 
 
@@ -49,8 +50,8 @@ def from_nir(source: Any, options: LoadOptions, samples: Any = None) -> SpikingN
     where = str(source) if isinstance(source, str | os.PathLike) else "the NIR graph"
     _check_options(where, options)
     graph = read_graph(source, where, options)
-    builder = _Builder(where, graph, options)
     with guarded(where, "NIR graph"):
+        builder = _Builder(where, graph, options)
         network = builder.build()
     if network is None or builder.causes:
         causes = builder.causes or ["nothing leads from the input to the output"]
@@ -101,6 +102,7 @@ class _Builder:
         said = graph.metadata.get("dt") if self.ours else None
         self.dt = options.nir_dt if options.nir_dt is not None else said
         self.form = str(graph.metadata.get("form", "")) if self.ours else ""
+        self.followed = 0  # nodes passed by what returns
         self.loops: Loops = find_loops(graph, self.ours, self.causes)
 
     # -- the graph ----------------------------------------------------------------------------------
@@ -161,7 +163,7 @@ class _Builder:
         if node.kind == "Input":
             shape = self._shape(node)
             return _Value(Affine({INPUT: None}, np.zeros(int(np.prod(shape))), shape))
-        sources = [a for a, b in self.graph.edges if b == node.name and not self.loops.cuts(a, b)]
+        sources = [a for a in self.graph.before(node.name) if not self.loops.cuts(a, node.name)]
         if not sources:
             raise ValueError("nothing arrives; connect it or delete it")
         found = [self.values[a] for a in sources if a in self.values]
@@ -181,7 +183,7 @@ class _Builder:
         if node.kind == "Delay":
             return self._delayed(node, arriving)
         if node.kind in AFFINE:
-            if self.loops.is_feedback(node.name):
+            if node.name in self.loops.feedbacks:
                 return arriving
             op = operation(node, arriving.value.shape)
             return replace(arriving, value=affine(op, g.Node(node.label, op, (), node.name, node.name), [arriving.value], self.budget))
@@ -221,7 +223,7 @@ class _Builder:
 
     def _neurons(self, node: NirNode, arriving: _Value) -> _Value | None:
         loop = self.loops.resets.get(node.name)
-        if node.kind == "Threshold" and self.loops.is_threshold(node.name):
+        if node.kind == "Threshold" and node.name in self.loops.thresholds:
             return arriving  # its integrator is the population, and already gives its spikes
         rule = rule_of(node, self.options, self.dt)
         if loop is not None:
@@ -400,6 +402,9 @@ class _Builder:
         for name in self.loops.order:
             if name not in waiting:
                 continue
+            self.followed += 1
+            if self.followed > MOST_FOLLOWED:
+                raise ValueError(f"its loops lead through more than {MOST_FOLLOWED:,} nodes in all")
             value = self._sum(waiting.pop(name))
             if name in self.of_node:
                 yield self.of_node[name], value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from neuro.network import Population
 
@@ -45,8 +46,10 @@ def _targets(graph: NirGraph, loops: Loops, neurons: Mapping[str, str], readout:
                     found[neurons[after]] = None
                 elif graph.nodes[after].kind == "Output":
                     found.update(dict.fromkeys(readout))
-                elif not loops.is_threshold(after):
+                elif after not in loops.thresholds:
                     found.update(dict.fromkeys(targets[after]))
+                if len(found) > MOST:
+                    break
             targets[name] = list(found)
     return targets
 
@@ -66,15 +69,15 @@ def _fate(
         return f"the read-out {readout[0]!r}, which adds up what arrives" if readout else "the answer: what its population gives"
     if node.name in of_node:
         return f"population {names[of_node[node.name]]!r}, {_shape(value)} neurons"
-    for reset in loops.resets.values():
-        if node.name in (reset.threshold, reset.feedback):
-            what = "threshold" if node.name == reset.threshold else "reset by subtraction"
-            return f"the {what} of {names[of_node[reset.integrator]]!r}"
+    if node.name in loops.thresholds:
+        return f"the threshold of {names[of_node[loops.thresholds[node.name]]]!r}"
+    if node.name in loops.feedbacks:
+        return f"the reset by subtraction of {names[of_node[loops.feedbacks[node.name]]]!r}"
     if node.kind in UNCHANGED:
         return "nothing: it changes no value"
-    sources = ["input" if s == INPUT else names[s] for s in (value.terms if value is not None else ())]
+    sources = ["input" if s == INPUT else names[s] for s in islice(value.terms if value is not None else (), MOST + 1)]
     pairs = [f"{a} -> {b}" for a in sources for b in targets]
-    shown = ", ".join(pairs[:MOST]) + (f" and {len(pairs) - MOST} more" if len(pairs) > MOST else "")
+    shown = ", ".join(pairs[:MOST]) + (" and others" if len(pairs) > MOST else "")
     return f"the delay of {shown}" if node.kind == "Delay" else f"part of {shown}"
 
 

@@ -9,8 +9,10 @@ Source: Pedersen et al. 2024, doi:10.1038/s41467-024-52259-9; the file layout of
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +72,20 @@ class NirGraph:
 
     def before(self, name: str) -> tuple[str, ...]:
         """Return the nodes whose edges end in ``name``."""
-        return tuple(a for a, b in self.edges if b == name)
+        return self._neighbours[1].get(name, ())
 
     def after(self, name: str) -> tuple[str, ...]:
         """Return the nodes in which edges of ``name`` end."""
-        return tuple(b for a, b in self.edges if a == name)
+        return self._neighbours[0].get(name, ())
+
+    @cached_property
+    def _neighbours(self) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
+        after: dict[str, list[str]] = {}
+        before: dict[str, list[str]] = {}
+        for a, b in self.edges:
+            after.setdefault(a, []).append(b)
+            before.setdefault(b, []).append(a)
+        return {k: tuple(v) for k, v in after.items()}, {k: tuple(v) for k, v in before.items()}
 
 
 def read_graph(source: Any, where: str, options: LoadOptions) -> NirGraph:
@@ -118,10 +129,10 @@ def _opened(where: str, root: Any) -> NirGraph:
     opener.add("", root, 0)
     causes = opener.causes
     edges = [(opener.ends.get(a, a), opener.begins.get(b, b)) for a, b in opener.edges]
-    for a, b in dict.fromkeys(edges):
+    for (a, b), count in Counter(edges).items():
         causes += [f"edge {a!r} -> {b!r}: there is no node {end!r}" for end in (a, b) if end not in opener.nodes]
-        if edges.count((a, b)) > 1:
-            causes.append(f"edge {a!r} -> {b!r}: occurs {edges.count((a, b))} times; delete all but one")
+        if count > 1:
+            causes.append(f"edge {a!r} -> {b!r}: occurs {count} times; delete all but one")
     if causes:
         raise UnsupportedModelError(problems(f"{where}: the NIR graph is inconsistent:", causes[:100], "Nothing was loaded."))
     metadata = root.get("metadata")

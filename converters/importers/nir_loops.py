@@ -9,12 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from graphlib import TopologicalSorter
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components
+
+from neuro.errors import UnsupportedModelError
 
 from .nir_file import NirGraph
 from .nir_metadata import LAG
 
 WINDOW = "window"
+MOST = 500  # edges that lead back; each is followed through the graph
 
 Edge = tuple[str, str]
 
@@ -28,7 +36,7 @@ class ResetLoop:
     feedback: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Loops:
     """Every edge that closes a loop, by what it means, and the order of computation without them.
 
@@ -49,16 +57,21 @@ class Loops:
 
     def cuts(self, a: str, b: str) -> bool:
         """Whether the edge closes a loop, so that its values are not there yet when ``b`` is computed."""
-        reset = self.resets.get(b)
-        return (reset is not None and a == reset.feedback) or (a, b) in self.echoes or (a, b) in self.returns
+        return (a, b) in self._closing
 
-    def is_threshold(self, name: str) -> bool:
-        """Whether the node is the threshold of a reset by feedback."""
-        return any(name == reset.threshold for reset in self.resets.values())
+    @cached_property
+    def _closing(self) -> frozenset[Edge]:
+        return frozenset({(r.feedback, r.integrator) for r in self.resets.values()} | {*self.echoes, *self.returns})
 
-    def is_feedback(self, name: str) -> bool:
-        """Whether the node is the feedback of a reset."""
-        return any(name == reset.feedback for reset in self.resets.values())
+    @cached_property
+    def thresholds(self) -> Mapping[str, str]:
+        """{threshold of a reset by feedback: its integrator}."""
+        return {reset.threshold: reset.integrator for reset in self.resets.values()}
+
+    @cached_property
+    def feedbacks(self) -> Mapping[str, str]:
+        """{feedback of a reset: its integrator}."""
+        return {reset.feedback: reset.integrator for reset in self.resets.values()}
 
 
 def find_loops(graph: NirGraph, ours: bool, causes: list[str]) -> Loops:
@@ -78,9 +91,12 @@ def find_loops(graph: NirGraph, ours: bool, causes: list[str]) -> Loops:
         if (a, b) not in known:
             after[a].append(b)
     returns = (*stated[LAG], *_leading_back(graph, after, set(stated[LAG])))
+    if len(returns) > MOST:
+        raise UnsupportedModelError(f"{len(returns):,} connections lead back to an earlier node, at most {MOST:,} are read")
+    closing = known | set(returns)
     sorter: TopologicalSorter[str] = TopologicalSorter({name: () for name in graph.nodes})
     for a, b in graph.edges:
-        if (a, b) not in known and (a, b) not in returns:
+        if (a, b) not in closing:
             sorter.add(b, a)
     return Loops(resets, tuple(stated[WINDOW]), returns, _members(after, returns), tuple(sorter.static_order()))
 
@@ -131,25 +147,17 @@ def _leading_back(graph: NirGraph, after: Mapping[str, list[str]], stated: set[E
 
 
 def _members(after: Mapping[str, list[str]], returns: tuple[Edge, ...]) -> frozenset[str]:
-    """Return the nodes on a path from where an edge leads back to where it starts."""
-    before: dict[str, list[str]] = {name: [] for name in after}
-    for a, targets in after.items():
-        for b in targets:
-            before[b].append(a)
-    members: set[str] = set()
-    for a, b in returns:
-        members |= _reached(b, after) & _reached(a, before)
-    return frozenset(members)
-
-
-def _reached(start: str, along: Mapping[str, list[str]]) -> set[str]:
-    reached, pending = {start}, [start]
-    while pending:
-        for name in along[pending.pop()]:
-            if name not in reached:
-                reached.add(name)
-                pending.append(name)
-    return reached
+    """Return the nodes on a loop that one of these edges closes."""
+    names = list(after)
+    index = {name: i for i, name in enumerate(names)}
+    edges = [(index[a], index[b]) for a, targets in after.items() for b in targets]
+    if not returns or not edges:
+        return frozenset()
+    pre, post = np.array(edges).T
+    links = sp.csr_array((np.ones(len(edges)), (pre, post)), shape=(len(names), len(names)))
+    _, component = connected_components(links, directed=True, connection="strong")
+    closed = {component[index[a]] for a, b in returns if component[index[a]] == component[index[b]]}
+    return frozenset(name for name in names if component[index[name]] in closed)
 
 
 __all__ = ["WINDOW", "Loops", "ResetLoop", "find_loops"]

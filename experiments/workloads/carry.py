@@ -26,7 +26,7 @@ class Carried:
     """
 
     def __init__(self, network: SpikingNetwork, n_steps: int, keep: bool) -> None:
-        if network.recurrent or network.protocol is not None or any(p.encoder for p in network.populations):
+        if network.recurrent or network.looped or network.protocol is not None or any(p.encoder for p in network.populations):
             raise EngineError("potentials are carried over in feed-forward networks with constant input only")
         self.low, self.n_steps, self.keep = lower(network), n_steps, keep
         self.states: dict[str, rules.State] = {}

@@ -255,7 +255,7 @@ def test_saved_files_of_other_kinds_say_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedModelError, match="convert it first"):
         load_network(mlp)
     with pytest.raises(UnsupportedModelError, match="a spiking network already"):
-        converters.load(snn)
+        converters.load_mlp(snn)
 
 
 def test_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

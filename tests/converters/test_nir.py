@@ -294,6 +294,18 @@ def test_loops_that_no_step_loop_can_run_are_refused() -> None:
         load_network(double, options=options)
 
 
+def test_graphs_of_very_many_loops_are_refused_at_once() -> None:
+    nir = pytest.importorskip("nir")
+    one, chain = np.ones(1), {f"a{i}": nir.Scale(np.ones(1)) for i in range(80)}
+    nodes = {"in": nir.Input(np.array([1])), **chain, "f": nir.IF(r=one, v_threshold=one)}
+    nodes |= {f"b{i}": nir.Scale(one) for i in range(600)} | {"out": nir.Output(np.array([1]))}
+    names = list(nodes)
+    for loops, words in ((100, "more than 5,000 nodes in all"), (600, "600 connections lead back")):
+        edges = [*zip(names[:-1], names[1:], strict=True), *((f"b{i}", "a0") for i in range(loops))]
+        with pytest.raises(UnsupportedModelError, match=words):
+            load_network(nir.NIRGraph(nodes, edges, type_check=False))
+
+
 def test_a_neuron_that_is_reset_by_feedback_may_hear_itself() -> None:
     pytest.importorskip("nir")
     network = integers((5, 8, 3))
