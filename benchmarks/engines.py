@@ -39,12 +39,11 @@ def main() -> int:
     from report import chart, markdown, ratios
 
     result: dict[str, Any] = {
-        "command": shlex.join(["python", "benchmarks/engines.py", *sys.argv[1:]]),
+        "commands": [shlex.join(["python", "benchmarks/engines.py", *sys.argv[1:]])],
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": machine(),
         "versions": versions(),
         "threads": arguments.threads,
-        "repeats": arguments.repeats,
         "batch": arguments.batch,
         "runs": [],
         "limits": [],
@@ -64,8 +63,10 @@ def main() -> int:
         result["sweep_base"] = {"n_steps": 4, "width": 16, "batch": 5, "activity": 0.05} if tiny else sweeps.BASE
         samples = 10 if tiny else 1000
         result["sweeps"] = sweeps.sweep(sweeps.TINY if tiny else sweeps.AXES, arguments.repeats, samples, result["sweep_base"])
-    result["ratios"] = ratios(result)
     out = Path(arguments.out)
+    if arguments.add and out.with_suffix(".json").exists():
+        result = joined(json.loads(out.with_suffix(".json").read_text()), result)
+    result["ratios"] = ratios(result)
     out.parent.mkdir(parents=True, exist_ok=True)
     drawn = bool(result["sweeps"]) and chart(result, out.with_suffix(".svg"))
     out.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
@@ -103,7 +104,22 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--no-limit", dest="limit", action="store_false", help="leave out the machine's limit")
     parser.add_argument("--checks", action="store_true", help="start-up, memory of 10,000 images, two workers against one")
     parser.add_argument("--out", default="engines", help="results are written to OUT.json, OUT.svg and OUT.md")
+    parser.add_argument("--add", action="store_true", help="keep what OUT.json holds of other networks and windows of the same machine")
     return parser.parse_args()
+
+
+def joined(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Return both results as one; a network and window measured again replaces the old one."""
+    for name in ("machine", "versions", "threads", "batch"):
+        if old[name] != new[name]:
+            raise SystemExit(f"--add: {name} is {new[name]}, in the file {old[name]}; write to another file")
+    again = {(run["network"], run["n_steps"]) for run in new["runs"]}
+    both = {**new, "commands": old["commands"] + new["commands"]}
+    for name in ("runs", "limits", "shares"):
+        both[name] = [row for row in old[name] if (row["network"], row["n_steps"]) not in again] + new[name]
+    for name in ("sweeps", "sweep_base", "checks"):
+        both[name] = new.get(name) or old.get(name)
+    return both
 
 
 def compare(network: str, folder: Path, arguments: argparse.Namespace, result: dict[str, Any]) -> None:

@@ -37,12 +37,14 @@ def markdown(result: dict[str, Any], chart: str | None) -> str:
     lines = [
         "# Speed of the engines",
         "",
-        f"Written by `{result['command']}` on {result['date']}: {m['processor']}, {m['cores']} cores, {result['threads']} "
+        f"Measured on {result['date']}: {m['processor']}, {m['cores']} cores, {result['threads']} "
         f"thread(s); Python {m['python']}, {', '.join(f'{k} {v}' for k, v in result['versions'].items())}. "
-        f"{result['repeats']} repeats, parties taking turns; three numbers are minimum / median / maximum. "
+        "Parties take turns in every repeat; three numbers are minimum / median / maximum of the repeats. "
         "Thresholds at the 99.9th percentile, initial potential theta/2, pixels as constant current, peers in batches of "
         f"{result['batch']}. Ratios are times over that of `batched` in the same repeat; above 1 is slower than `batched`. "
         "They are given only where the numbers of spikes differ by less than 1 %.",
+        "",
+        *[f"    {command}" for command in result["commands"]],
     ]
     compared = {(r["network"], r["n_steps"], r["party"]): r for r in result["ratios"]}
     for network, n_steps in dict.fromkeys((r["network"], r["n_steps"]) for r in result["runs"]):

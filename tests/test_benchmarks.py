@@ -72,7 +72,7 @@ def test_times_are_compared_only_for_the_same_spikes(spikes: float, shown: str) 
 
     runs = [run_of("batched", [1.0, 2.0, 1.0], 90.0, 90.0), run_of("spikingjelly", [2.0, 3.0, 2.0], spikes, 100.0)]
     result: dict[str, Any] = {"runs": runs, "limits": [], "shares": [], "sweeps": [], "checks": {}, "versions": {}, "threads": 1}
-    result |= {"command": "-", "date": "-", "repeats": 3, "batch": 5, "machine": {"processor": "-", "cores": 1, "python": "-"}}
+    result |= {"commands": ["-"], "date": "-", "batch": 5, "machine": {"processor": "-", "cores": 1, "python": "-"}}
     result["ratios"] = ratios(result)
     assert shown in markdown(result, None)
 
