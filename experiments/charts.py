@@ -620,7 +620,7 @@ def fault_rates(rows: Rows, healthy: Rows, kinds: Sequence[str], x_title: str, d
 def agreement(rows: Rows, domain: tuple[float, float]) -> Spec:
     """Draw the agreement that remains after each step of quantisation: a dot and its interval a line.
 
-    rows : label, text, share, low, high, change (the loss of this step alone), group.
+    rows : label, what (the step adds), text, share, low, high, change (by this step alone), group.
     """
     y = alt.Y("label:N", sort=_labels(rows), title=None, axis=None, scale=alt.Scale(paddingInner=0))
     scale = alt.Scale(domain=list(domain), nice=False, zero=False)
@@ -628,6 +628,7 @@ def agreement(rows: Rows, domain: tuple[float, float]) -> Spec:
     base, colour = alt.Chart(alt.NamedData("data")), _group_colour(legend=False)
     tooltip = [
         alt.Tooltip("label:N", title="rounded up to"),
+        alt.Tooltip("what:N", title="the step adds"),
         alt.Tooltip("share:Q", title="agrees", format=".2%"),
         alt.Tooltip("low:Q", title="95 % low", format=".2%"),
         alt.Tooltip("high:Q", title="95 % high", format=".2%"),

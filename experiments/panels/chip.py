@@ -9,7 +9,7 @@ from .panel import HALF_A_POINT, Focus, Panel, record
 
 # What stands in one chart: (name, kinds, what the rate is a share of).
 FAMILIES = (
-    ("spikes", ("lost", "spurious"), "chance that a spike is lost, or a silent step seems to spike (log)"),
+    ("spikes", ("lost", "spurious"), "chance per spike, or per silent step (log)"),
     ("neurons", ("dead_neurons", "stuck_neurons"), "share of neurons (log)"),
     ("synapses", ("dead_synapses", "stuck_synapses"), "share of synapses (log)"),
     ("mismatch", ("threshold_mismatch", "weight_mismatch"), "relative standard deviation (log)"),
@@ -35,7 +35,8 @@ def rounding(at: Focus) -> Panel | None:
     first, shares = found.steps[0], [step.agreement.value for step in found.steps]
     data = [
         record(
-            label=f"{step.name} ({step.what})",
+            label=step.name,
+            what=step.what,
             group="ideal" if i == 0 else panel.name(row),
             share=step.agreement.value,
             low=step.agreement.low,

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from dataclasses import replace
 
+import altair
 import numpy as np
 import pytest
+import vl_convert
 from command_line import spikeport
 from deployable import dense
 from samples import comparisons
 
-from experiments import chip_tables, faults, rounding
-from experiments.comparison import FaultPoint, FaultSweep, RoundedStep, Rounding
+from experiments import charts, chip_tables, faults, rounding
 from experiments.config import FaultSettings, parse
 from experiments.metrics import accuracy
 from experiments.panels import panels
@@ -125,28 +127,13 @@ def test_the_commands_say_and_write_it(tmp_path):
     assert "did you mean 'lost'" in spikeport(*swept[:3], "digits", "--kind", "lots", "--out", "g.json", cwd=tmp_path, status=1).err
 
 
-def sample():
-    comparison = comparisons.small()
-    row = next(r for r in comparison.rows if r.key == comparison.headline)
-    n = 100
-    points = tuple(
-        FaultPoint(kind, rate, faults._mean([0.95 - rate, 0.93 - rate], n), 0.93 - rate, 0.95 - rate) for kind in KINDS for rate in (0.01, 0.1)
-    )
-    healthy = faults._mean([0.96], n)
-    steps = tuple(
-        RoundedStep(name, "what it adds", faults._mean([share], n), healthy, 200.0)
-        for name, share in (("converted", 0.99), ("thresholds", 0.99), ("weights", 0.97), ("biases", 0.97), ("potential", 0.97))
-    )
-    return replace(
-        comparison,
-        faults=FaultSweep(row.key, n, 8, 2, 0, healthy, points, {"lost": "why it was refused"}),
-        rounding=Rounding(row.key, n, 8, "the trained network", steps),
-    )
+@pytest.fixture(scope="module")
+def shown():
+    return comparisons.chip_runs()
 
 
-def test_the_page_shows_them(tmp_path):
-    comparison = sample()
-    drawn = {p.name: p for p in panels(comparison)}
+def test_the_page_shows_them(shown, tmp_path):
+    comparison, drawn = shown, {p.name: p for p in panels(shown)}
     assert [name for name in drawn if name.startswith("faults-")] == [f"faults-{f}" for f in ("spikes", "neurons", "synapses", "mismatch")]
     assert drawn["rounding"].title == "Quantisation costs most in the step \u201cweights\u201d: 2 points of agreement"
     assert drawn["faults-spikes"].title == "Lost spikes: 1 % costs 3 points; spurious spikes: 1 % costs 3 points"
@@ -159,3 +146,33 @@ def test_the_page_shows_them(tmp_path):
     comparison.save(tmp_path / "c.npz")
     again = type(comparison).load(tmp_path / "c.npz")
     assert again.faults == comparison.faults and again.rounding == comparison.rounding
+
+
+CURVES = ("energy-steps", "energy-spike-rate", "energy-batch")
+
+
+def test_break_even_is_drawn_whoever_wins(shown):
+    drawn = {p.name: p for p in panels(shown)}
+    assert [drawn[name].title for name in CURVES] == [
+        "On loihi1, an inference costs less than the ANN's below T = 12",
+        "On loihi1, an inference costs more than the ANN's at any spike rate",
+        "On loihi1, an inference costs less than the ANN's at any batch size",
+    ]
+    assert drawn["energy-sparsity"].title == "Loihi1 is cheaper than the ANN for 1 of 2 networks"
+    for name in CURVES:
+        sides = {row["side"] for row in drawn[name].rows}
+        assert sides == {"chip", "ANN"} and all(row["low_J"] <= row["energy_J"] <= row["high_J"] for row in drawn[name].rows)
+    marks = {row["label"]: row["x"] for row in drawn["energy-steps"].spec["datasets"]["marks"]}
+    assert marks == {"measured": 8, "break-even": 12}
+    points = drawn["energy-sparsity"].rows
+    assert sorted({row["x"] for row in points}) == [row["x"] for row in points[::2]] and len(points) == 4
+
+
+def test_their_charts_are_valid_and_of_colours_with_a_dark_counterpart(shown):
+    mine = [p for p in panels(shown) if p.name.startswith(("energy-s", "energy-batch", "faults-", "rounding"))]
+    assert len(mine) == 9
+    for p in mine:
+        altair.LayerChart.from_dict(p.spec)
+        if p.name in ("energy-steps", "energy-sparsity", "faults-spikes", "rounding"):  # one of each kind: drawing takes a second
+            assert re.search(r'class="mark-(symbol|line|area)', vl_convert.vegalite_to_svg(charts.static(p.spec))), p.name
+        assert set(re.findall(r"#[0-9A-Fa-f]{6}", json.dumps(p.spec["layer"]))) <= set(charts.DARK), p.name

@@ -38,6 +38,7 @@ def browser() -> Iterator[Any]:
 
 MADE: dict[str, Callable[[], Comparison]] = {
     "small": comparisons.small,
+    "chip": comparisons.chip_runs,
     "sweep": lambda: comparisons.sweep(60),
     "regression": comparisons.regression,
     "bare": comparisons.bare,
@@ -85,7 +86,7 @@ def small(browser: Any, pages: Pages) -> Opened:
     return Opened(browser, pages["small"])
 
 
-@pytest.mark.parametrize("name", ["small", pytest.param("sweep", marks=pytest.mark.slow), "regression", "bare", "index"])
+@pytest.mark.parametrize("name", ["small", "chip", pytest.param("sweep", marks=pytest.mark.slow), "regression", "bare", "index"])
 def test_silent_alone_and_never_wider_than_the_screen(browser: Any, pages: Pages, name: str) -> None:
     opened = Opened(browser, pages[name])
     assert opened.said == []
@@ -97,8 +98,9 @@ def test_silent_alone_and_never_wider_than_the_screen(browser: Any, pages: Pages
     opened.page.close()
 
 
-def test_drawn_at_400_pixels_charts_stay_inside(browser: Any, pages: Pages) -> None:
-    opened = Opened(browser, pages["small"], 400, "dark")
+@pytest.mark.parametrize("name", ["small", "chip"])
+def test_drawn_at_400_pixels_charts_stay_inside(browser: Any, pages: Pages, name: str) -> None:
+    opened = Opened(browser, pages[name], 400, "dark")
     wide = opened.page.evaluate("[...document.querySelectorAll('.chart svg')].map((e) => e.getBoundingClientRect().right).filter((x) => x > 400)")
     assert wide == [] and opened.page.evaluate(OVER) <= 0 and opened.said == []
     opened.page.close()

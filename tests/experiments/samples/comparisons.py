@@ -13,23 +13,29 @@ from experiments.comparison import (
     ChipFacts,
     ChipUse,
     Comparison,
+    Contest,
     Conventional,
     Core,
     DataCard,
     Decomposition,
     Disagreements,
     EnergyTable,
+    FaultPoint,
+    FaultSweep,
     Figure,
     LatencyTable,
     LayerCounts,
     LayerRates,
     LayerThresholds,
+    Meeting,
     NetworkFacts,
     NotRun,
     Omission,
     PairTest,
     Range,
     Resource,
+    RoundedStep,
+    Rounding,
     Row,
     SeedSummary,
     Trace,
@@ -527,3 +533,57 @@ def bare() -> Comparison:
     """Return the least a comparison can hold: one ANN."""
     ann = Row("ann0", "network (ANN)", "ann", "ann0", {}, 0, 10, accuracy=Range(0.9, 0.6, 0.98))
     return Comparison("nothing but a network", "2026-11-24T09:30:00Z", "Nothing spiking was run.", "", (ann,), (), ())
+
+
+def chip_runs() -> Comparison:
+    """The small comparison with what needs runs of its own: contests with the ANN of two trainings, faults, quantisation taken apart."""
+    base = small()
+    main = base[base.headline]
+    rows = [replace(r, settings={**r.settings, "train.activity_penalty": 0.0}) for r in base.rows]
+    by_key = {r.key: r for r in rows}
+    ann, chip = by_key[main.ann], by_key[main.key]
+    penalty = {"train.activity_penalty": 0.1}
+    dense_macs = ann.macs or 1e4
+    rows = [replace(r, effective_macs=0.5 * dense_macs) if r.key == ann.key else r for r in rows]
+    rows.append(replace(ann, key="sparse", ann="sparse", effective_macs=0.2 * dense_macs, settings={**ann.settings, **penalty}))
+    rows.append(replace(chip, key="on sparse", ann="sparse", label=f"{chip.label}, sparse", settings={**chip.settings, **penalty}))
+    share, n = statistics.wilson, 100
+    names = ("lost", "spurious", "dead_neurons", "stuck_neurons", "dead_synapses", "stuck_synapses", "threshold_mismatch", "weight_mismatch")
+    points = tuple(
+        FaultPoint(name, rate, share(round(n * (0.94 - rate)), n), 0.93 - rate, 0.95 - rate) for name in names for rate in (0.01, 0.1)
+    )
+    steps = (("converted", 99), ("thresholds", 99), ("weights", 97), ("biases", 97), ("potential", 97))
+    return replace(
+        base,
+        rows=tuple(rows),
+        varied=(*base.varied, "train.activity_penalty"),
+        contests=(_contest(main.key, 3e-7), _contest("on sparse", 1e-7)),
+        faults=FaultSweep(main.key, n, 8, 2, 0, share(96, n), points, {"lost": "why it was refused"}),
+        rounding=Rounding(
+            main.key, n, 8, "the trained network", tuple(RoundedStep(name, "what it adds", share(k, n), share(96, n), 200.0) for name, k in steps)
+        ),
+    )
+
+
+def _contest(row: str, energy: float) -> Contest:
+    """A chip whose energy follows T, always above an ANN of 200 nJ along the spike rate and below its batches."""
+    t = np.array([1.0, 2, 4, 8, 16, 32])
+    rates = np.array([0.01, 0.1, 1.0])
+    return Contest(
+        row=row,
+        design="45 nm, int8, zeros skipped, weights in SRAM (1 MiB), batch 1",
+        snn=Range(energy, 0.8 * energy, 1.5 * energy),
+        ann=Range(2e-7, 2e-7, 2e-7),
+        partial=True,
+        spike_rate=0.1,
+        spikes_per_synapse=0.5,
+        n_steps=8,
+        meetings=(
+            Meeting("spike rate", None, None, None, "never", "the chip costs more at every spike rate"),
+            Meeting("steps", 12.0, 10.0, 14.0, "crosses", "below T = 12 the chip costs less"),
+            Meeting("batch", None, None, None, "always", "the chip costs less at every batch size"),
+        ),
+        by_steps=np.stack([t, 2e-7 * t / 12, 1.6e-7 * t / 12, 3e-7 * t / 12], axis=1),
+        by_rate=np.stack([rates, 3e-7 + 1e-6 * rates, 2.5e-7 + 1e-6 * rates, 4e-7 + 1e-6 * rates], axis=1),
+        by_batch=np.array([[1.0, 2e-7], [32.0, 1.9e-7], [1024.0, 1.8e-7]]),
+    )
