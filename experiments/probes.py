@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from converters.exporters import ExportOptions, export
-from converters.importers import load as load_model
+from converters.importers import load_network
 from neuro import archive
 from neuro.activity import activity
 from neuro.chip import list_chips, load_chip
@@ -223,14 +224,7 @@ class _Prober:
             self.network.save(path)
             found.append(ported("saved to a file and loaded", SpikingNetwork.load(path)))
             if importlib.util.find_spec("nir") is not None:
-                path = Path(folder) / "network.nir"
-                try:
-                    export(self.network, path, options=ExportOptions(n_steps=self.settings.n_steps))
-                    read = load_model(str(path))
-                except (ConversionError, NetworkError) as error:
-                    found.append(Port("as a NIR file", "", 0, None, str(error).splitlines()[0]))
-                else:
-                    found.append(ported("as a NIR file, written and read", read))
+                found.append(self.as_nir(Path(folder) / "network.nir", ported))
         for name in list_chips():
             chip = load_chip(name)
             if name == own or chip.kind != "neuromorphic":
@@ -243,6 +237,20 @@ class _Prober:
                 found.append(ported(f"on {name}", network))
         return tuple(found)
 
+
+    def as_nir(self, path: Path, ported: Callable[[str, SpikingNetwork], Port]) -> Port:
+        """Write a NIR file and run what is read from it; what NIR cannot say is left out only where it must be, and named so."""
+        options = ExportOptions(n_steps=self.settings.n_steps)
+        try:
+            try:
+                export(self.network, path, options=options)
+                where = "as a NIR file"
+            except ConversionError:
+                export(self.network, path, options=msgspec.structs.replace(options, lossy=True))
+                where = "as a NIR file, written with --lossy"
+            return ported(where, load_network(path))
+        except (ConversionError, NetworkError) as error:
+            return Port("as a NIR file", "", 0, None, str(error).splitlines()[0])
 
     def paces(self, whole: Recording) -> tuple[Pace, ...]:
         """Measure how the work and the time of an answer spread over the inputs: of the ANN, at fixed T, and with early exit."""
