@@ -2,9 +2,9 @@
 
     python benchmarks/harness.py [--parts overhead,workers,sweep,page] [--repeats 3]
 
-- overhead: trials whose simulation takes about a second, everything shared made before. Overhead is all that a trial
-  takes beyond simulating the test samples; the part of it that is measurement for the page (a second, short run of
-  100 samples that records rates, spikes and potentials) is given apart.
+- overhead: trials whose simulation takes about a second, everything shared made before. Harness is what a trial takes
+  beyond simulating and measuring: finding its stages, provenance, the store. Measurements are the statistics, energy,
+  latency, break-even and rivals of the row, which are given apart.
 - workers: as many seconds of two worker processes as of one, start of the processes included; trials that share no
   stage (each trains, converts and runs its own network).
 - sweep: 500 trials on the digits that ship, two workers, from an empty folder.
@@ -22,6 +22,8 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,6 @@ from experiments.compare import compare_store
 from experiments.config import Experiment, parse
 from experiments.report import page
 from experiments.runner import RunnerOptions, run
-from neuro.progress import Progress
 
 PARTS = ("overhead", "workers", "sweep", "page")
 LONG = """
@@ -43,8 +44,10 @@ hidden = [1024, 1024]
 epochs = 3
 [run]
 n_steps = {steps}
+readout = "delayed"
+readout_start = {starts}
 [deploy]
-chip = "{chip}"
+chip = "loihi1"
 """
 SEEDS = """
 title = "nothing shared"
@@ -93,55 +96,65 @@ def sweep_of(trials: int) -> Experiment:
 
 def overhead(repeats: int) -> None:
     """Print what a trial takes beyond its simulation."""
-    spent: list[tuple[str, float]] = []
-    simulate = stages.simulate
-
-    def timed(*args: Any, record: Any, **kwargs: Any) -> Any:
-        began = time.perf_counter()
-        result = simulate(*args, record=record, **kwargs)
-        spent.append(("watched" if record.rates else "main", time.perf_counter() - began))
-        return result
-
-    stages.simulate = timed  # type: ignore[assignment]
-    try:
-        for chip in ("", "loihi1"):
-            _overhead(chip, repeats, spent)
-    finally:
-        stages.simulate = simulate
+    for group in ("ideal", "chip"):
+        with tempfile.TemporaryDirectory() as folder:
+            _overhead(group, repeats, Path(folder))
 
 
-def _overhead(chip: str, repeats: int, spent: list[tuple[str, float]]) -> None:
-    text = LONG if chip else LONG.replace('chip = "{chip}"', "chip = []")
-    with tempfile.TemporaryDirectory() as folder:
-        options = RunnerOptions(probes=False)
-        # The first run makes what trials share, and loads what Python loads once.
-        steps = 64
-        run(parse(text.format(steps=[2, 3, steps], chip=chip)), folder, options)
-        main = [seconds for kind, seconds in spent if kind == "main"][-1]
-        steps = max(8, round(steps / main))
-        spent.clear()
-        ends: list[float] = []
-        began = time.perf_counter()
+def _overhead(group: str, repeats: int, folder: Path) -> None:
+    options, spent = RunnerOptions(probes=False), Clock()
+    # The first trials make what the others share, and load what Python loads once.
+    run(parse(LONG.format(starts=0, steps=8)), folder, options)
+    with spent:
+        run(parse(LONG.format(starts=0, steps=64)), folder, options)
+    steps = max(8, round(64 / max(spent.simulated)))
+    # Trials that differ in the read-out alone share everything but the simulation.
+    experiment = parse(LONG.format(starts=list(range(repeats + 1)), steps=steps))
+    ends = [0.0]
+    spent.clear()
+    with spent:
+        chosen = tuple(t for t in experiment.trials if t.group == group)
+        run(replace(experiment, chosen=chosen), folder, options, lambda p: ends.append(time.perf_counter()) if p.stage == "trials" else None)
+    # The first of them compiles or meets a cold cache.
+    walls = [after - before for before, after in pairwise(ends[1:])]
+    simulated, measured = spent.simulated[1:], spent.measured[1:]
+    assert len(walls) == len(simulated) == len(measured) == repeats
+    both = list(zip(walls, simulated, measured, strict=True))
+    print(f"overhead, {group}: trials of {spread(simulated, ' s')} of simulation, T = {steps}")
+    print(f"  harness:      {spread([100 * (w - s - m) / s for w, s, m in both], ' %', 1)} of it")
+    print(f"  measurements: {spread([100 * m / s for _, s, m in both], ' %', 1)} of it", flush=True)
 
-        def ended(report: Progress) -> None:
-            if report.stage == "trials":
-                ends.append(time.perf_counter())
 
-        made = parse(text.format(steps=[steps + k for k in range(repeats)], chip=chip))
-        if chip:  # chips alone: their ideal twins are another part
-            run(parse(LONG.replace('chip = "{chip}"', "chip = []").format(steps=[steps + k for k in range(repeats)])), folder, options)
-            spent.clear()
+class Clock:
+    """Seconds of every simulation and of every measurement of its recording, while it is entered."""
+
+    def __init__(self) -> None:
+        self.simulated: list[float] = []
+        self.measured: list[float] = []
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.simulated.clear()
+        self.measured.clear()
+
+    def _timed(self, function: Callable[..., Any], into: list[float]) -> Callable[..., Any]:
+        def timed(*args: Any, **kwargs: Any) -> Any:
             began = time.perf_counter()
-        run(made, folder, options, ended)
-    walls = [b - a for a, b in zip([began, *ends], ends, strict=False)]
-    mains = [seconds for kind, seconds in spent if kind == "main"]
-    watched = [seconds for kind, seconds in spent if kind == "watched"]
-    assert len(walls) == len(mains) == len(watched), (len(walls), len(mains), len(watched))
-    total = [100 * (wall - m) / m for wall, m in zip(walls, mains, strict=True)]
-    pure = [100 * (wall - m - w) / m for wall, m, w in zip(walls, mains, watched, strict=True)]
-    print(f"overhead, {f'on {chip}' if chip else 'ideal'}: trials of {spread(mains, ' s')} of simulation, T = {steps}")
-    print(f"  all that is not the simulation: {spread(total, ' %')} of it")
-    print(f"  without the short recorded run: {spread(pure, ' %')} of it", flush=True)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                into.append(time.perf_counter() - began)
+
+        return timed
+
+    def __enter__(self) -> Clock:
+        self._kept = stages.simulate, stages.measure.spiking
+        stages.simulate = self._timed(stages.simulate, self.simulated)  # type: ignore[assignment]
+        stages.measure.spiking = self._timed(stages.measure.spiking, self.measured)  # type: ignore[assignment]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        stages.simulate, stages.measure.spiking = self._kept  # type: ignore[assignment]
 
 
 def workers(repeats: int) -> None:

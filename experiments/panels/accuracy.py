@@ -151,7 +151,7 @@ def accuracy_energy(at: Focus) -> Panel | None:
         if len(rows) == 1:
             title = f"{100 * known(best.accuracy).value:.1f} % at {cost} an inference"
         else:
-            title = f"Cheapest{where} within half a point of its ANN: {best.label.removeprefix(f'on {chip}, ') if where else best.label}, {cost}"
+            title = f"Cheapest{where if str(chip) not in best.label else ''} within half a point of its ANN: {best.label}, {cost}"
     return Panel(
         "accuracy-energy",
         "accuracy",
