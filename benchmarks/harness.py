@@ -149,12 +149,12 @@ class Clock:
 
     def __enter__(self) -> Clock:
         self._kept = stages.simulate, stages.measure.spiking
-        stages.simulate = self._timed(stages.simulate, self.simulated)  # type: ignore[assignment]
-        stages.measure.spiking = self._timed(stages.measure.spiking, self.measured)  # type: ignore[assignment]
+        stages.simulate = self._timed(stages.simulate, self.simulated)
+        stages.measure.spiking = self._timed(stages.measure.spiking, self.measured)
         return self
 
     def __exit__(self, *error: object) -> None:
-        stages.simulate, stages.measure.spiking = self._kept  # type: ignore[assignment]
+        stages.simulate, stages.measure.spiking = self._kept
 
 
 def workers(repeats: int) -> None:
