@@ -469,7 +469,7 @@ def raster(points: Rows, windows: Rows, order: Sequence[str]) -> Spec:
 
     points : step, neuron, population, y; windows : population, first, last, y_low, y_high.
     """
-    x = alt.X("step:Q", title="chip step", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False, zero=True))
+    x = alt.X("step:Q", title="chip step", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False, zero=False))
     y = alt.Y("y:Q", title="neuron", axis=alt.Axis(labels=False, ticks=False, grid=False), scale=alt.Scale(nice=False, reverse=True))
     shade = alt.Chart(alt.NamedData("windows"))
     layers = [

@@ -354,8 +354,32 @@ class Port:
 
 
 @dataclass(frozen=True)
+class Pace:
+    """How evenly one way of running answers its inputs, on n of them.
+
+    how : "dense", "zeros skipped" (both of the ANN), "fixed T" or "early exit"; rule : of the early exit, in words.
+    operations : [1] mean, 5th and 95th percentile over inputs of ``counted``; variation : standard deviation / mean.
+    steps : mean, 5th and 95th percentile of the chip steps until the answer, None for the ANN.
+    latency : [s] of the inputs with the median, the 5th and the 95th percentile of operations, each alone on the chip; None
+        where the chip has no figure.
+    accuracy : on these inputs.
+    """
+
+    how: str
+    counted: str
+    n: int
+    operations: Range
+    variation: float
+    accuracy: Range
+    steps: Range | None = None
+    latency: Range | None = None
+    rule: str = ""
+
+
+@dataclass(frozen=True)
 class Probes:
-    """Further runs of one row's network, on the first n test samples: accuracy there, what changes it, and where else it runs."""
+    """Further runs of one row's network, on the first n test samples: accuracy there, what changes it, how evenly it answers, and
+    where else it runs."""
 
     row: str
     n: int
@@ -364,6 +388,7 @@ class Probes:
     strange: tuple[Strange, ...] = ()
     attribution: Attribution | None = None
     ports: tuple[Port, ...] = ()
+    paces: tuple[Pace, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -616,6 +641,7 @@ __all__ = [
     "NetworkFacts",
     "NotRun",
     "Omission",
+    "Pace",
     "PairTest",
     "Port",
     "Probe",

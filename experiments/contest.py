@@ -17,7 +17,7 @@ from neuro.energy import EnergyOptions
 from neuro.estimate import Estimate
 from neuro.machines import machines, measure
 from neuro.rivals import Rival as Quantised
-from neuro.rivals import rivals
+from neuro.rivals import activation_bits_of, rivals
 
 from . import costs
 from .comparison import Contest, Conventional, Figure, HereNow, Meeting, Omission, Rival
@@ -77,7 +77,8 @@ def rival_rows(ann: str, mlp: MLP, data: Dataset, weight_bits: int, n_steps: int
     if weight_bits > WIDEST:
         why = f"no energy of an integer product wider than {WIDEST} bits is published"
         return [], [Omission(f"the ANN quantised to {weight_bits}-bit weights", why, "rivals")]
-    found = _quantised(mlp, data, weight_bits, n_steps)
+    # Of T only the bits of the activations matter, which many T share.
+    found = _quantised(mlp, data, weight_bits, 2 ** activation_bits_of(n_steps) - 1)
     return [_rival(r, ann, n_steps if k else 0, len(data.y_test)) for k, r in enumerate(found)], []
 
 
@@ -144,7 +145,7 @@ def here_now(mlp: MLP, x: Array, ann: str) -> list[HereNow]:
     return found
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _quantised(mlp: MLP, data: Dataset, weight_bits: int, n_steps: int) -> tuple[Quantised, ...]:
     """Return the rivals; the rows of several chips share them."""
     return rivals(

@@ -7,9 +7,7 @@ died. It knows nothing of trials.
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
-import sys
 import traceback
 import warnings
 from collections import deque
@@ -73,19 +71,6 @@ def perform(job: Job) -> Report:
         return Report(job.name, error=f"{type(error).__name__}: {error}", trace=traceback.format_exc())
 
 
-def perform_and_settle(job: Job) -> Report:
-    """Do a job; then take what has been loaded for it out of the sight of the garbage collector.
-
-    Brian2 collects garbage at the beginning of every run, which takes 0.2 s with all its modules and numba's in memory:
-    more than half of a small trial. Modules are never garbage.
-    """
-    report = perform(job)
-    if gc.get_freeze_count() == 0 and "brian2" in sys.modules:
-        gc.collect()
-        gc.freeze()
-    return report
-
-
 class Alone:
     """One job at a time, in this process."""
 
@@ -93,7 +78,6 @@ class Alone:
 
     def __init__(self) -> None:
         self._reports: deque[Report] = deque()
-        self._frozen = gc.get_freeze_count() > 0
 
     def room(self) -> int:
         """One, unless a report is waiting."""
@@ -101,16 +85,14 @@ class Alone:
 
     def start(self, job: Job) -> None:
         """Do the job now."""
-        self._reports.append(perform_and_settle(job))
+        self._reports.append(perform(job))
 
     def wait(self) -> list[Report]:
         """Return the report of the last job."""
         return [self._reports.popleft()]
 
     def close(self) -> None:
-        """Give the heap back to the garbage collector as it was."""
-        if not self._frozen:
-            gc.unfreeze()
+        """Do nothing: there is nobody to send home."""
 
 
 @dataclass
@@ -209,7 +191,7 @@ def _serve(pipe: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(EOFError, OSError):
         while (job := pipe.recv()) is not None:
-            pipe.send(perform_and_settle(job))
+            pipe.send(perform(job))
 
 
 @contextlib.contextmanager
@@ -293,7 +275,7 @@ class Dask:
 
     def start(self, job: Job) -> None:
         """Hand the job to the scheduler."""
-        future = self.client.submit(perform_and_settle, job, pure=False, key=f"{job.name}-{os.urandom(4).hex()}")
+        future = self.client.submit(perform, job, pure=False, key=f"{job.name}-{os.urandom(4).hex()}")
         self._running[future] = job
 
     def wait(self) -> list[Report]:

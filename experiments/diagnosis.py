@@ -51,7 +51,6 @@ def rates(network: SpikingNetwork, recording: Recording, activations: Mapping[st
         rate_edges = np.linspace(0, top, BINS + 1)
         density, _, _ = np.histogram2d(np.clip(x, 0, TOP).ravel(), r.ravel(), bins=(edges, rate_edges))
         chosen = np.linspace(0, x.size - 1, min(POINTS, x.size)).astype(np.int64)
-        counts = recording.neuron_counts[name]
         full = (r == 1).sum(axis=0)
         active = (r > 0).sum(axis=0)
         found.append(
@@ -66,7 +65,7 @@ def rates(network: SpikingNetwork, recording: Recording, activations: Mapping[st
                 correlation=_correlation(x.ravel(), r.ravel()),
                 rmse=float(np.sqrt(np.mean((r - x) ** 2))),
                 mean_rate=float(r.mean()),
-                silent=float(np.mean(counts == 0)),
+                silent=float(np.mean(active == 0)),
                 saturated=float(np.mean((active > 0) & (full == active))),
             )
         )

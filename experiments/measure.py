@@ -191,7 +191,7 @@ def _card_extra(card: Mapping[str, Any]) -> dict[str, str | int | float | bool]:
     found: dict[str, str | int | float | bool] = {
         "range of training inputs": "{:.4g} to {:.4g}".format(*inputs["train_range"]),
         "range of test inputs": "{:.4g} to {:.4g}".format(*inputs["test_range"]),
-        "share of inputs that are zero": round(inputs["share_zero"], 4),
+        "inputs that are zero": f"{100 * inputs['share_zero']:.1f} %",
         "inputs that never change": inputs["constant"],
         "test samples outside the training range": inputs["outside"],
         "repeated samples within training": again["train"],
@@ -199,7 +199,7 @@ def _card_extra(card: Mapping[str, Any]) -> dict[str, str | int | float | bool]:
         "test samples found in training with another answer": again["conflicting"],
     }
     if card["majority_share"] is not None:
-        found["accuracy of always saying the most frequent class"] = round(card["majority_share"], 4)
+        found["right by always saying the most frequent class"] = f"{100 * card['majority_share']:.1f} %"
     if groups is not None:
         found[f"{groups['name']} in both parts"] = ", ".join(groups["shared"]) or "none"
     return found

@@ -7,8 +7,10 @@ of them.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,19 +18,24 @@ import msgspec
 import numpy as np
 import scipy.sparse as sp
 
+from converters.exporters import ExportOptions, export
+from converters.importers import load_network
 from neuro import archive
+from neuro.activity import activity
 from neuro.chip import list_chips, load_chip
 from neuro.deploy import DeployOptions, deploy
+from neuro.digital import ann_work, macs_of_each
 from neuro.encoding import generator
 from neuro.engines import EngineOptions, simulate
-from neuro.errors import CapacityError, NetworkError, SpecError, StoreError
+from neuro.errors import CapacityError, ConversionError, EngineError, NetworkError, SpecError, StoreError
+from neuro.latency import latency
 from neuro.network import SpikingNetwork
 from neuro.progress import Progress, ProgressCallback
-from neuro.readout import Readout
+from neuro.readout import EarlyExit, Readout
 from neuro.recording import Recording
 
-from . import diagnosis
-from .comparison import Attribution, Port, Probe, Probes, Range, Strange, pack, unpack
+from . import costs, diagnosis
+from .comparison import Attribution, Pace, Port, Probe, Probes, Range, Strange, pack, unpack
 from .config import Trial
 from .files import chip_path
 from .metrics import accuracy, disagreement, margins
@@ -39,8 +46,11 @@ FORMAT, VERSION = "spikeport.probes", 1
 Array = np.ndarray
 SAMPLES = 1000
 TOP_SHARE = 0.1  # of a layer's neurons that are taken away, the busiest ones
-RUNS = 7
+RUNS = 10
 PORTED = 200  # samples that are run elsewhere, by the step loop
+EXIT_MARGINS = (10, 25, 50, 75, 90)  # percentiles of the final margin that are tried as the threshold of an early exit
+EXIT_SAMPLES = 200  # training samples on which it is chosen
+EXIT_CHANGES = 0.01  # share of their answers that it may change
 
 
 def probe(
@@ -108,23 +118,28 @@ class _Prober:
             strange=self.strange(whole),
             attribution=self.attribution(whole),
             ports=self.ports(whole),
+            paces=self.paces(whole),
         )
 
-    def run(self, network: SpikingNetwork, x: Array | None = None) -> Recording:
-        s = self.settings
-        recording = simulate(
-            network,
-            self.x if x is None else x,
-            s.n_steps,
-            engine=s.engine,
-            readout=Readout(kind=s.readout, start=s.readout_start),
-            seed=self.trial.seed,
-            options=msgspec.convert(self.bench.context.engine or {}, EngineOptions),
-        )
+    def run(self, network: SpikingNetwork, x: Array | None = None, early: EarlyExit | None = None) -> Recording:
+        recording = self.simulated(network, self.x if x is None else x, early)
         self.done += 1
         if self.progress is not None:
             self.progress(Progress("probing", self.done, RUNS))
         return recording
+
+    def simulated(self, network: SpikingNetwork, x: Array, early: EarlyExit | None) -> Recording:
+        s = self.settings
+        return simulate(
+            network,
+            x,
+            s.n_steps,
+            engine=s.engine,
+            readout=Readout(kind=s.readout, start=s.readout_start),
+            early_exit=early,
+            seed=self.trial.seed,
+            options=msgspec.convert(self.bench.context.engine or {}, EngineOptions),
+        )
 
     def right(self, recording: Recording) -> Range:
         return accuracy(self.y, recording.predictions)
@@ -193,7 +208,6 @@ class _Prober:
             without_random=self.right(self.run(without(self.network, {layer: chance}))),
         )
 
-
     def ports(self, whole: Recording) -> tuple[Port, ...]:
         """Run the network by the step loop, from a file, and on every other chip that takes it."""
         answers = whole.predictions[:PORTED]
@@ -209,6 +223,8 @@ class _Prober:
             path = Path(folder) / "network.npz"
             self.network.save(path)
             found.append(ported("saved to a file and loaded", SpikingNetwork.load(path)))
+            if importlib.util.find_spec("nir") is not None:
+                found.append(self.as_nir(Path(folder) / "network.nir", ported))
         for name in list_chips():
             chip = load_chip(name)
             if name == own or chip.kind != "neuromorphic":
@@ -220,6 +236,90 @@ class _Prober:
             else:
                 found.append(ported(f"on {name}", network))
         return tuple(found)
+
+
+    def as_nir(self, path: Path, ported: Callable[[str, SpikingNetwork], Port]) -> Port:
+        """Write a NIR file and run what is read from it; what NIR cannot say is left out only where it must be, and named so."""
+        options = ExportOptions(n_steps=self.settings.n_steps)
+        try:
+            try:
+                export(self.network, path, options=options)
+                where = "as a NIR file"
+            except ConversionError:
+                export(self.network, path, options=msgspec.structs.replace(options, lossy=True))
+                where = "as a NIR file, written with --lossy"
+            return ported(where, load_network(path))
+        except (ConversionError, NetworkError) as error:
+            return Port("as a NIR file", "", 0, None, str(error).splitlines()[0])
+
+    def paces(self, whole: Recording) -> tuple[Pace, ...]:
+        """Measure how the work and the time of an answer spread over the inputs: of the ANN, at fixed T, and with early exit."""
+        mlp = self.bench.model(self.trial)
+        skipped = macs_of_each(mlp, self.x)
+        dense = np.full(len(self.x), ann_work(mlp, self.x[:1]).dense_macs)
+        ann = accuracy(self.y, np.argmax(mlp.forward(self.x), axis=1))
+        found = [
+            Pace("dense", "multiply-accumulates", len(self.x), *_spread_of(dense), ann),
+            Pace("zeros skipped", "multiply-accumulates", len(self.x), *_spread_of(skipped), ann),
+            self.pace("fixed T", whole, None),
+        ]
+        rule = self.exit_rule()
+        if rule is not None:
+            found.append(self.pace("early exit", self.run(self.network, early=rule), rule))
+        return tuple(found)
+
+    def exit_rule(self) -> EarlyExit | None:
+        """Return the trial's own early exit, else the least margin that changes few answers of training samples; None where it is refused."""
+        s = self.settings
+        if s.exit_threshold:
+            return EarlyExit(threshold=s.exit_threshold, measure=s.exit_measure, min_steps=s.exit_min_steps)  # type: ignore[arg-type]
+        if s.n_steps < 2:
+            return None
+        x = self.data.x_train[:EXIT_SAMPLES]
+        full = self.run(self.network, x)
+        rule = None
+        for threshold in np.percentile(margins(full.outputs), EXIT_MARGINS):
+            rule = EarlyExit(threshold=float(f"{threshold:.3g}"))
+            try:
+                early = self.simulated(self.network, x, rule)
+            except (EngineError, NetworkError, SpecError):  # a read-out or a protocol that cannot stop early
+                return None
+            if np.mean(early.predictions != full.predictions) <= EXIT_CHANGES:
+                break
+        return rule
+
+    def pace(self, how: str, recording: Recording, rule: EarlyExit | None) -> Pace:
+        """Return the spread over inputs of operations, steps and, on a chip with figures, time."""
+        operations = np.sum(list(recording.synaptic_operations.values()), axis=0)
+        steps = recording.decided_at + (recording.total_steps - recording.n_steps)
+        spread, variation = _spread_of(operations)
+        return Pace(
+            how,
+            "synaptic operations",
+            len(self.x),
+            spread,
+            variation,
+            self.right(recording),
+            _spread_of(steps)[0],
+            self.times(operations, rule),
+            "" if rule is None else f"{rule.measure} of at least {rule.threshold:.3g}",
+        )
+
+    def times(self, operations: Array, rule: EarlyExit | None) -> Range | None:
+        """Return the time on the chip of the inputs at the median, the 5th and the 95th percentile of operations, each alone [s]."""
+        if self.trial.deploy is None:
+            return None
+        deployment = self.bench.deployment(self.trial)
+        order = np.argsort(operations, kind="stable")
+        found = []
+        for share in (0.5, 0.05, 0.95):
+            sample = order[round(share * (len(order) - 1))]
+            recording = self.simulated(deployment.network, self.x[sample : sample + 1], rule)
+            taken = latency(activity(recording, deployment), deployment).per_inference
+            if taken is None:
+                return None
+            found.append(costs.as_range(taken).value)
+        return Range(found[0], min(found), max(found))
 
 
 def without(network: SpikingNetwork, gone: dict[str, Array]) -> SpikingNetwork:
@@ -234,6 +334,13 @@ def without(network: SpikingNetwork, gone: dict[str, Array]) -> SpikingNetwork:
         weight = sp.csr_array(j.weight @ sp.diags_array(keep)) if sp.issparse(j.weight) else j.weight * keep
         projections.append(replace(j, weight=weight))
     return replace(network, projections=tuple(projections))
+
+
+def _spread_of(values: Array) -> tuple[Range, float]:
+    """Return mean, 5th and 95th percentile, and the coefficient of variation."""
+    mean = float(np.mean(values))
+    low, high = np.percentile(values, [5, 95])
+    return Range(mean, float(low), float(high)), float(np.std(values)) / mean if mean else 0.0
 
 
 def _ratio(margin: Array, usual: Array) -> float:

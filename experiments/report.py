@@ -49,6 +49,8 @@ PROMISES = {
     "silent failure": "A learned program fails without saying so. What does the average hide?",
     "obscurity": "A learned program cannot be read. What of the spiking network can be looked at?",
 }
+SAID = ("checksum", "sha256")  # of a data card's further facts those that have a line of their own
+CARD_WORDS = {"verified": "Checksum verified"}
 LAYER_FACTS = ("name", "kind", "n_in", "n_out", "parameters", "activation")
 RENDERERS: dict[str, Callable[..., Any]] = {
     "svg": vl_convert.vegalite_to_svg,
@@ -247,7 +249,7 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
         ("Made", comparison.created.replace("T", " ").removesuffix("Z") + (" UTC" if comparison.created.endswith("Z") else "")),
         ("Data", "; ".join(c.title if f"{c.n_test:,} test" in c.title else f"{c.title or c.name}, {c.n_test:,} test samples" for c in comparison.data)),
         ("Networks", "; ".join(f"{n.label}, {n.parameters:,} parameters" for n in _unlike(comparison))),
-        ("Chips", ", ".join(c.title or c.name for c in comparison.chips)),
+        ("Chips", "; ".join(f"{c.name} ({c.title})" if c.title and c.title != c.name else c.name for c in comparison.chips)),
         ("Methods", ", ".join(_values(spiking, "convert.method"))),
         ("Time steps", ", ".join(str(t) for t in sorted({row.n_steps for row in spiking}))),
         ("Seeds", ", ".join(map(str, comparison.seeds))),
@@ -286,7 +288,8 @@ def _training(comparison: Comparison) -> Table | None:
         if all(not isinstance(n.training.get(name), dict | list | tuple) for n in trained)
     ]
     lines = [[comparison[n.ann].label, *(n.training.get(name) for name in names)] for n in trained]
-    return tables.texts("training", "How the source networks were trained.", ["Network", *(n.replace("_", " ") for n in names)], lines)
+    told = "How the source networks were trained." if names != ["file"] else "Where the source networks come from: they were not trained here."
+    return tables.texts("training", told, ["Network", *(n.replace("_", " ") for n in names)], lines)
 
 
 def _omissions(comparison: Comparison) -> Table | None:
@@ -299,7 +302,11 @@ def _omissions(comparison: Comparison) -> Table | None:
 def _not_run(comparison: Comparison) -> Table | None:
     if not comparison.not_run:
         return None
-    lines = [[label, status, reason] for label, status, reason in grouped(comparison.not_run)]
+    # A refusal is no fault of the program: its class says nothing to a reader.
+    lines = [
+        [label, status, re.sub(r"^\w+Error: ", "", reason) if status == "skipped" else reason]
+        for label, status, reason in grouped(comparison.not_run)
+    ]
     return tables.texts("not-run", "Trials without a result.", ["Trial", "Status", "Reason"], lines)
 
 
@@ -372,7 +379,7 @@ def _card(c: DataCard) -> list[tuple[str, str]]:
         ("Licence", c.licence),
         ("Source", c.source),
         ("Checksum", c.checksum),
-        *((name.replace("_", " ").capitalize(), _said(value)) for name, value in c.extra.items() if name not in ("checksum", "sha256")),
+        *((CARD_WORDS.get(name, name.replace("_", " ").capitalize()), _said(value)) for name, value in c.extra.items() if name not in SAID),
     ]
     return [(name, text) for name, text in facts if text]
 

@@ -7,14 +7,14 @@ portability, agility; and the dangers: failing silently, obscurity. Everything h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from .comparison import Comparison, DataCard, Finding, Probes, Range, Row
+from .comparison import Comparison, DataCard, Finding, Pace, Probes, Range, Row
 from .statistics import holm, mcnemar, paired_bootstrap, wilson
-from .units import percent, percent_range
+from .units import percent, percent_range, si
 from .verdict import REAL
 
 Array = np.ndarray
@@ -30,7 +30,7 @@ def scorecard(comparison: Comparison) -> tuple[Finding, ...]:
     classes = card.classes if card is not None else ()
     found: list[Finding | None] = [
         homogeneity(row, ann),
-        running_time(row, ann, comparison.rows),
+        running_time(row, ann, comparison.rows, comparison.probes),
         memory(row, comparison),
         portability(row, comparison.rows, comparison.probes),
         agility(row, comparison.probes),
@@ -66,8 +66,13 @@ def homogeneity(row: Row, ann: Row) -> Finding:
     )
 
 
-def running_time(row: Row, ann: Row, rows: Sequence[Row] = ()) -> Finding:
-    """Return how steps and operations spread over inputs: of the ANN, at fixed T, and with early exit where one was run."""
+def running_time(row: Row, ann: Row, rows: Sequence[Row] = (), probes: Probes | None = None) -> Finding:
+    """Return how steps, operations and time spread over inputs: of the ANN, at fixed T, and with early exit.
+
+    From the probes where there are any, else from the rows: then early exit only where one was run.
+    """
+    if probes is not None and probes.row == row.key and probes.paces:
+        return _paced(row, probes)
     alike = [r for r in rows if r is not row and r.ann == row.ann and r.group == row.group and _same_but_exit(r, row)]
     table: list[tuple[Any, ...]] = [("ANN", "multiply-accumulates", ann.macs, 0.0, None, None, None)]
     for r in (row, *alike):
@@ -91,6 +96,71 @@ def running_time(row: Row, ann: Row, rows: Sequence[Row] = ()) -> Finding:
         )
     columns = ("network", "operations", "mean", "variation [%]", "steps at most", "5th percentile", "95th percentile")
     return Finding("constant running time", statement, columns, tuple(table), row.key)
+
+
+PACES = {"dense": "ANN", "zeros skipped": "ANN, zeros skipped", "fixed T": "spiking, fixed T", "early exit": "spiking, early exit"}
+
+
+def _paced(row: Row, probes: Probes) -> Finding:
+    """Return the spread of work and time as it was measured, in words and as a table."""
+    by_how = {p.how: p for p in probes.paces}
+    fixed, early, skipped = by_how["fixed T"], by_how.get("early exit"), by_how["zeros skipped"]
+    said = [
+        f"Every input takes the ANN the same {by_how['dense'].operations.value:,.0f} multiply-accumulates ({_swing(skipped)} where zeros are "
+        f"skipped) and the spiking network the same {row.total_steps} steps; but its operations follow the input, {_swing(fixed)}"
+        + ("" if fixed.latency is None else f", and so does its time, {si(fixed.latency.low, 's')} to {si(fixed.latency.high, 's')}")
+    ]
+    if early is not None and early.steps is not None:
+        lost = 100 * (fixed.accuracy.value - early.accuracy.value)
+        cost = "as accurate" if f"{lost:.2f}" in ("0.00", "-0.00") else f"{abs(lost):.2f} points {'less' if lost > 0 else 'more'} accurate"
+        said.append(
+            f"With early exit ({early.rule}) an answer takes {early.steps.value:.1f} steps in the mean, {early.steps.low:.0f} to "
+            f"{early.steps.high:.0f}, {cost}"
+        )
+    table = [
+        (
+            PACES[p.how] + (f", {p.rule}" if p.rule else ""),
+            p.counted,
+            p.n,
+            p.operations.value,
+            p.operations.low,
+            p.operations.high,
+            100 * p.variation,
+            _between(p.steps, lambda v: f"{v:.0f}"),
+            _between(p.latency, lambda v: si(v, "s")),
+            *_three(p.accuracy),
+        )
+        for p in probes.paces
+    ]
+    columns = (
+        "network",
+        "operations",
+        "inputs",
+        "mean",
+        "5th percentile",
+        "95th percentile",
+        "variation [%]",
+        "steps (5th to 95th)",
+        "time (5th to 95th)",
+        "accuracy [%]",
+        "low",
+        "high",
+    )
+    return Finding("constant running time", f"{'. '.join(said)}.", columns, tuple(table), row.key)
+
+
+def _swing(p: Pace) -> str:
+    """Return how far the 95th percentile of the operations is from the 5th, in words."""
+    if not p.operations.low:
+        return f"{p.operations.low:,.0f} to {p.operations.high:,.0f} operations"
+    return f"the 95th percentile {p.operations.high / p.operations.low:.1f} times the 5th"
+
+
+def _between(r: Range | None, said: Callable[[float], str]) -> str | None:
+    if r is None:
+        return None
+    low, high = said(r.low), said(r.high)
+    return low if low == high else f"{low} to {high}"
 
 
 def _taken(row: Row) -> Array:
@@ -308,8 +378,8 @@ def _three(r: Range) -> tuple[float, float, float]:
 
 
 def _cost_of(whole: Range, left: Range) -> str:
-    text = f"{100 * (whole.value - left.value):.2f}"
-    return "0.00" if float(text) == 0 else text
+    lost = round(100 * (whole.value - left.value), 2)
+    return f"{lost:.2f}" if lost > 0 else "none" if lost == 0 else f"none ({-lost:.2f} gained)"
 
 
 __all__ = ["scorecard"]

@@ -390,18 +390,21 @@ class Bench:
         recording = recorded(target)
         if self.context.keep_recordings:
             recording.save(self.store.folder / "recordings" / f"{trial.key}.npz")
-        watched = None
-        count = min(self.context.samples, len(data.x_test))
-        if count and not network.recurrent:
-            # A second, short run: recording rates and spikes of every sample would slow the one that is measured.
-            samples = tuple(range(min(self.context.traces, count)))
-            spiking = tuple(p.name for p in network.populations if p.spiking)
-            inner = tuple(p.name for p in network.populations if p.encoder is None)
-            wanted = Record(
-                rates=count, spikes=spiking if samples else (), potentials=inner if samples else (), samples=samples
-            )
-            watched = self._simulated(trial, target, data.x_test[:count], wanted)
+        wanted, watched = self._wanted(network, len(data.x_test)), None
+        if wanted.rates:
+            # A recording that stands for several T has no rates of its own: then a second, short run.
+            watched = recording if recording.sample_rates else self._simulated(trial, target, data.x_test[: wanted.rates], wanted)
         return measure.spiking(trial, ann, source.mlp, source.outputs, data, target, recording, watched)
+
+    def _wanted(self, network: SpikingNetwork, n: int) -> Record:
+        """Return what is recorded for the page of a run of n samples: rates of the first of them, spikes and potentials of a few."""
+        count = min(self.context.samples, n)
+        if not count or network.recurrent:
+            return Record()
+        samples = tuple(range(min(self.context.traces, count)))
+        spiking = tuple(p.name for p in network.populations if p.spiking)
+        inner = tuple(p.name for p in network.populations if p.encoder is None)
+        return Record(rates=count, spikes=spiking if samples else (), potentials=inner if samples else (), samples=samples)
 
     def _recorded(self, trial: Trial, target: SpikingNetwork | Deployment, shorter: Sequence[int]) -> dict[int, Recording]:
         """Simulate the test samples; return {T: Recording} of the trial's T and of the shorter ones, where one run serves all."""
@@ -409,7 +412,7 @@ class Bench:
         assert run is not None
         network = target.network if isinstance(target, Deployment) else target
         if not shorter or depends_on_steps(network, readout=run.readout):
-            return {run.n_steps: self._simulated(trial, target, x, Record())}
+            return {run.n_steps: self._simulated(trial, target, x, self._wanted(network, len(x)))}
         return simulate_each(
             target,
             x,

@@ -10,6 +10,7 @@ from neuro.chip import GROUPS, Figure, Statement
 from neuro.errors import SpecError, nearest
 
 from . import targets
+from .designs import selected, short
 from .single import training, widths
 from .terminal import wrap
 from .units import count, percent, percent_range, seconds, si, si_range, table
@@ -237,7 +238,7 @@ def comparison_story(comparison: Comparison, done: Summary) -> list[tuple[str, s
     ideal = next((r for r in comparison.group("ideal") if r.ann == row.ann and r.n_steps == row.n_steps), row)
     network = next(n for n in comparison.networks if n.ann == row.ann)
     lines = [card.title.partition(": ")[::2] for card in comparison.data]
-    if network.training:
+    if network.training.get("epochs"):
         lines.append((f"trained {widths(network.sizes)}", training(network.training, network.training.get("seconds"))))
     else:
         lines.append((f"loaded {widths(network.sizes)}", str(row.settings.get("model.file", ""))))
@@ -326,11 +327,9 @@ def _row(row: Row, comparison: Comparison) -> tuple[str, ...]:
     if row.energy is not None:
         energy = _si(row.energy.total, "J")
     elif row.group == "ann":
-        # Of the digital designs, the usual rival: 45 nm, 8 bits, nothing skipped.
-        rivals = [c for c in comparison.conventional if c.ann == row.key and c.node_nm == 45 and c.precision == "int8" and not c.sparse]
-        if rivals:
-            least = min(rivals, key=lambda c: c.energy.value)
-            energy = f"{_si(least.energy, 'J')} {least.label.split(',')[0]} int8"
+        # The design that the page, too, sets against the chip, by its name: whether zeros are skipped is a factor of several.
+        for design in selected(comparison, row, 1):
+            energy = f"{_si(design.energy, 'J')}, {short(design)}"
     if row.latency is not None and row.latency.per_inference is not None:
         latency = si(row.latency.per_inference.value, "s")
     return (row.label, accuracy, agrees, count(row.spikes), work, energy, latency)

@@ -106,7 +106,17 @@ def grouped(not_run: Iterable[NotRun]) -> list[tuple[str, str, str]]:
     found: dict[tuple[str, str], list[str]] = {}
     for n in not_run:
         found.setdefault((n.status, n.reason), []).append(n.label)
-    return [("; ".join(labels), status, reason) for (status, reason), labels in found.items()]
+    return [(_together(labels), status, reason) for (status, reason), labels in found.items()]
+
+
+def _together(labels: Sequence[str]) -> str:
+    """Return labels with what they share said once: "on odin, ltb, seed 0 (T = 4; T = 8)"."""
+    if len(labels) == 1:
+        return labels[0]
+    parts = [label.split(", ") for label in labels]
+    shared = [part for part in parts[0] if all(part in other for other in parts)]
+    own = [", ".join(part for part in one if part not in shared) or "no more" for one in parts]
+    return f"{', '.join(shared)} ({'; '.join(own)})" if shared else "; ".join(labels)
 
 
 # -- lines ------------------------------------------------------------------------------------------

@@ -261,6 +261,17 @@ def ann_work(mlp: Network, x: Array, batch: int = 1000) -> AnnWork:
     return AnnWork(tuple(matrices), len(x), reads, writes)
 
 
+def macs_of_each(mlp: Network, x: Array) -> Array:
+    """Return (n_samples,) the multiply-accumulates of every sample with neither a zero activation nor a zero weight.
+
+    Their mean is :attr:`AnnWork.effective_macs`; their spread is how far the work of a design that skips zeros follows its input.
+    """
+    each = np.zeros(len(x))
+    for _, weight, values in _products(mlp, np.asarray(x)):
+        each += ((values != 0) @ _columns(weight)[1].astype(np.float64)).reshape(len(x), -1).sum(axis=1)
+    return each
+
+
 def _products(mlp: Network, x: Array) -> list[tuple[tuple[int, int], Any, Array]]:
     """Return ((layer, number of the matrix), weight, its input values) of every matrix product of a forward pass."""
     values = [x, *mlp.activations(x)]
@@ -362,4 +373,5 @@ __all__ = [
     "Storage",
     "ann_work",
     "design",
+    "macs_of_each",
 ]

@@ -137,22 +137,28 @@ def accuracy_energy(at: Focus) -> Panel | None:
     if beside:
         beside[0]["name"] = "ANN, digital"
     spec, front = _tradeoff(at, rows, lambda row: known(row.energy).total, "energy_J", "energy per inference (log)", "J", beside)
-    cheap = [row for row in rows if known(at.comparison[row.ann].accuracy).value - known(row.accuracy).value <= HALF_A_POINT + 1e-12]
+    # Energies of two chips leave out different things, so that a chip is cheapest only among its own runs.
+    chip = at.main.settings.get("deploy.chip")
+    own = [row for row in rows if row.settings.get("deploy.chip") == chip]
+    chips = len({row.settings.get("deploy.chip") for row in rows})
+    cheap = [row for row in own if known(at.comparison[row.ann].accuracy).value - known(row.accuracy).value <= HALF_A_POINT + 1e-12]
+    where = f" on {chip}" if chips > 1 else ""
     if not cheap:
-        title = "No run comes within half a point of its ANN"
+        title = f"No run{where} comes within half a point of its ANN"
     else:
         best = min(cheap, key=lambda row: known(row.energy).total.value)
         cost = panel.quantity(known(best.energy).total.value, "J")
         if len(rows) == 1:
             title = f"{100 * known(best.accuracy).value:.1f} % at {cost} an inference"
         else:
-            title = f"Cheapest within half a point of its ANN: {best.label}, {cost}"
+            title = f"Cheapest{where if str(chip) not in best.label else ''} within half a point of its ANN: {best.label}, {cost}"
     return Panel(
         "accuracy-energy",
         "accuracy",
         title,
         f"Every run with an energy estimate ({len(rows)}); whiskers are the Wilson 95 % interval of the accuracy and the low "
         f"and high of the energy. The line is the front: no run left of it is as accurate; the ring is the run of the verdict. "
+        + (f"The estimates of the {chips} chips leave out different things: they rank runs of one chip, not chips. " if chips > 1 else "")
         + (f"Diamonds: the ANN on conventional digital hardware, {boundary(at)}. " if beside else "")
         + f"n = {at.main.n:,} test samples.",
         "Scatter chart of accuracy against energy per inference. On the front: "

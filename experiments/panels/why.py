@@ -203,9 +203,9 @@ def _raster(row: Row, trace: Trace) -> Panel:
         start = trace.starts.get(name, 0)
         size = sizes.get(name) or (int(spikes[:, 1].max()) + 1 if len(spikes) else 1)
         # Bands of equal height: a read-out of ten neurons would vanish beside a layer of a thousand.
-        data += [record(population=name, neuron=int(n), step=start + int(s), y=offset + 0.2 + 0.74 * (n + 0.5) / size) for s, n in spikes]
+        data += [record(population=name, neuron=int(n), step=start + int(s) + 1, y=offset + 0.2 + 0.74 * (n + 0.5) / size) for s, n in spikes]
         windows.append(
-            record(population=name, first=start - 0.5, last=start + row.n_steps - 0.5, y_low=offset + 0.04, y_high=offset + 0.98)
+            record(population=name, first=start + 0.5, last=start + row.n_steps + 0.5, y_low=offset + 0.04, y_high=offset + 0.98)
         )
         offset += 1
     count = sum(len(trace.spikes[name]) for name in names)
@@ -239,14 +239,14 @@ def _potentials(row: Row, trace: Trace, name: str) -> Panel:
     start = trace.starts.get(name, 0)
     # The read-out shows all its classes; of a hidden population, neurons that stay far below their threshold would flatten the others.
     shown = list(range(v.shape[1])) if not relative else sorted(np.argsort(-v.mean(axis=0), kind="stable")[:SHOWN].tolist())
-    data = [record(series=str(i), step=start + k, v=v[k, i]) for i in shown for k in range(len(v))]
+    data = [record(series=str(i), step=start + k + 1, v=v[k, i]) for i in shown for k in range(len(v))]
     named: dict[str, tuple[str, str]] = {}
     if relative:
         title = f"{name}: potentials of {len(shown)} neurons between resets"
     else:
         winner = int(np.argmax(v[-1]))
         lead = next((k for k in range(len(v)) if np.all(np.argmax(v[k:], axis=1) == winner)), 0)
-        title = f"{name}: neuron {winner} leads from step {start + lead} on"
+        title = f"{name}: neuron {winner} leads from step {start + lead + 1} on"
         named = {str(winner): (charts.GROUP_COLOURS[panel.name(row)], f"{winner} (answer)")}
         if trace.label != winner and 0 <= trace.label < v.shape[1]:
             named[str(trace.label)] = ("#009E73", f"{trace.label} (label)")

@@ -104,8 +104,10 @@
   const rest = () => {
     const next = charts.find((element) => !drawn.has(element));
     if (next) draw(next).then(() => idle(rest));
+    else Promise.all(drawn.values()).then(() => performance.mark("charts-drawn"));
   };
   window.addEventListener("load", () => idle(rest));
+  // Printing does not wait for timers or frames, but promises are kept before a listener returns to the browser, and drawing is made of these.
   window.addEventListener("beforeprint", () => {
     charts.forEach(draw);
     each("details", (element) => { element.dataset.was = element.open; element.open = true; });

@@ -556,9 +556,10 @@ class _Simulation:
                 if s.lag:  # what would arrive after the window is dropped
                     arriving = arriving * (self.t - layer.began[rows] + s.lag < self.task.n_steps)
                 tally.synaptic_operations[s.name][samples] += arriving
-        if name in tally.spiking_wanted:
+        watched = rows[tally.wanted(samples)] if name in tally.spiking_wanted else rows[:0]
+        if len(watched):
             dense = self._dense(spikes, layer.size)
-            for k, position, part in self._by_step(layer, rows):
+            for k, position, part in self._by_step(layer, watched):
                 tally.keep(name, layer.sample[part], position, k, dense[part])
         if tally.shorter:  # without early exit, so that all slots keep step
             tally.passed(name, samples, self.t - int(layer.began[rows[0]]))

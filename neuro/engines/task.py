@@ -167,6 +167,18 @@ class Tally:
         """Whether spikes of this position arrive anywhere: those of the last input of a sequence have no next one."""
         return synapses.delay is not None or position < self._task.n_positions - 1
 
+    def wanted(self, rows: Array) -> Array:
+        """Return which samples anybody asked rates or spikes of."""
+        if self._spikes and not self._watched:
+            return np.ones(len(rows), bool)
+        return (rows < self.n_rates) | self._is_watched(rows)
+
+    def _is_watched(self, rows: Array) -> Array:
+        found = np.zeros(len(rows), bool)
+        for sample in self._watched:
+            found |= rows == sample
+        return found
+
     def keep(self, name: str, rows: Array, position: int, k: int, n: Array) -> None:
         """Keep rates and spikes that were asked for."""
         if self.n_rates and rows[0] < self.n_rates:
@@ -176,11 +188,11 @@ class Tally:
             self._keep_spikes(name, rows, position, k, n)
 
     def _keep_spikes(self, name: str, rows: Array, position: int, k: int, n: Array) -> None:
+        if self._watched:
+            chosen = self._is_watched(rows)
+            rows, n = rows[chosen], n[chosen]
         where, neuron = np.nonzero(n)
         sample = rows[where]
-        if self._watched:
-            chosen = np.isin(sample, list(self._watched))
-            where, neuron, sample = where[chosen], neuron[chosen], sample[chosen]
         if len(where):
             times = np.abs(n[where, neuron])
             step = np.full(len(where), position * self._task.n_steps + k)
@@ -196,10 +208,9 @@ class Tally:
         if name not in self.potentials:
             return
         unit = self._low[name].unit
-        for local, row in enumerate(rows):
-            if int(row) in self._watched:
-                step = position * self._task.n_steps + k
-                self.potentials[name][self._watched[int(row)], step] = v[local] * unit
+        for local in np.flatnonzero(self._is_watched(rows)):
+            step = position * self._task.n_steps + k
+            self.potentials[name][self._watched[int(rows[local])], step] = v[local] * unit
 
     def answer(self, rows: Array, position: int, k: int, outputs: Array, answers: Array, tied: Array) -> None:
         """Keep the answers after relative step ``k``; those of the last step and input of a sequence are final."""

@@ -216,6 +216,30 @@ def test_print_is_black_on_white_and_shows_what_was_folded(browser: Any, pages: 
     opened.page.close()
 
 
+def test_printed_before_its_charts_are_drawn_the_page_has_them_all(browser: Any, pages: Pages) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(pages["small"].as_uri(), wait_until="domcontentloaded")
+    # Promises are kept before a listener returns to the browser, timers and frames are not: printing waits for none of them.
+    missing = page.evaluate(
+        "async () => { window.dispatchEvent(new Event('beforeprint')); for (let k = 0; k < 1000; k++) await null;"
+        " return [...document.querySelectorAll('[data-chart]')].filter((e) => e.querySelectorAll('svg path').length < 2).map((e) => e.dataset.chart) }"
+    )
+    assert missing == []
+    page.wait_for_function(DRAWN)
+    assert page.locator(".chart svg").count() == page.locator("[data-chart]").count()
+    page.close()
+
+
+def test_without_scripts_charts_are_told_in_words(browser: Any, pages: Pages) -> None:
+    page = browser.new_page(java_script_enabled=False)
+    page.goto(pages["small"].as_uri())
+    assert page.locator(".notice").first.is_visible() and page.locator("svg").count() == 0
+    heights = page.locator("[data-chart]").evaluate_all("found => found.map((e) => e.getBoundingClientRect().height)")
+    assert heights and min(heights) > 15  # a line of words at least
+    assert page.locator("#table-summary").is_visible() and page.locator("button").count() == page.locator("button:not(:visible)").count()
+    page.close()
+
+
 SLOW = pytest.mark.slow
 AXED = [
     ("index", 400, "dark"),

@@ -1,5 +1,6 @@
 """The scorecard says what the rows hold, and its further runs measure what they claim to."""
 
+import importlib.util
 from dataclasses import replace
 
 import numpy as np
@@ -74,6 +75,26 @@ def test_running_time_with_early_exit_gives_its_spread(comparison):
     assert both.rows[1][5:] == (row.total_steps, row.total_steps) and both.rows[2][5:] == (low, high)
 
 
+def test_running_time_is_measured_on_inputs(comparison):
+    row, probes = comparison[comparison.headline], comparison.probes
+    found = next(f for f in comparison.scorecard if f.topic == "constant running time")
+    by_how = {p.how: p for p in probes.paces}
+    assert list(by_how) == ["dense", "zeros skipped", "fixed T", "early exit"] and len(found.rows) == 4
+    dense, skipped, fixed, early = by_how.values()
+    ann = comparison[row.ann]
+    assert dense.operations.value == ann.macs and dense.variation == 0
+    assert skipped.operations.value == pytest.approx(ann.effective_macs) and skipped.variation > 0
+    # The probes run the test samples of the row again: the same operations, the same spread.
+    mean, deviation, low, high = row.synop_spread
+    assert (fixed.operations.value, fixed.operations.low, fixed.operations.high) == pytest.approx((mean, low, high))
+    assert fixed.variation == pytest.approx(deviation / mean)
+    assert fixed.steps.low == fixed.steps.high == row.total_steps >= early.steps.high > early.steps.low
+    assert early.operations.value < fixed.operations.value and early.rule
+    # Each input alone on the chip: more operations take longer, and the mean over inputs lies between.
+    assert fixed.latency.low <= row.latency.per_inference.value <= fixed.latency.high
+    assert early.latency.low < fixed.latency.low
+
+
 def test_silent_failure_finds_the_class_that_is_hurt(comparison):
     row = comparison[comparison.headline]
     ann = comparison[row.ann]
@@ -118,6 +139,8 @@ def test_portability_counts_where_the_answers_are_the_same(comparison):
     by_name = {r[0]: r for r in found.rows}
     # Whole numbers give the same spikes by every engine and from every file; other chips round differently.
     assert by_name["the same network"][3] == by_name["saved to a file and loaded"][3] == 0
+    if importlib.util.find_spec("nir") is not None:
+        assert next(r[3] for name, r in by_name.items() if name.startswith("as a NIR file")) == 0
     assert any(name.startswith("on ") for name in by_name) and "on loihi1" not in by_name
     assert all(r[2] == 120 and r[4] <= r[3] <= r[5] for r in found.rows)
     changed = replace(row, key="other", label="elsewhere", predictions=(row.predictions + 1) % 10)
