@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from converters.explain import explain
 from converters.mlp import MLP
 from neuro.activity import Activity, activity
 from neuro.chip import load_chip
@@ -296,6 +297,7 @@ def _diagnosis(
     activations = dict(zip(names, layers, strict=False))
     samples = tuple(range(len(next(iter(watched.potentials.values()), ())))) if watched.potentials else ()
     found: dict[str, Any] = {
+        "findings": _findings(network, mlp, data, watched, ideal),
         "rates": diagnosis.rates(network, watched, activations),
         "traces": diagnosis.traces(network, watched, samples, data.y_test),
     }
@@ -305,6 +307,13 @@ def _diagnosis(
         if constant:
             found["decomposition"] = diagnosis.decompositions(network, watched, activations, data.x_test)
     return found
+
+
+def _findings(network: SpikingNetwork, mlp: MLP, data: Dataset, watched: Recording, ideal: bool) -> tuple[str, ...]:
+    """Say what stands out in an ideal conversion with constant current, on the watched samples."""
+    if not ideal or any(p.encoder is not None for p in network.populations) or network.output.reset is not None:
+        return ()
+    return explain(network, mlp, data.x_test[: watched.n_samples], watched.n_steps).findings
 
 
 def _disagreements(key: str, data: Dataset, outputs: Array, ann_answers: Array, answers: Array) -> Disagreements:

@@ -95,6 +95,7 @@ def page(comparison: Comparison) -> str:
         "chip": None if at is None else at.placed,
         "cards": [(c, _card(c), _examples(c)) for c in comparison.data],
         "settings": _settings(at),
+        "findings": _found(at),
         "warnings": _warnings(comparison),
         "provenance": _provenance(comparison),
     }
@@ -118,6 +119,7 @@ def report_markdown(comparison: Comparison) -> str:
         "tables": [table for table in _tables(comparison, at).values() if table is not None],
         "scorecard": _topics(comparison.scorecard),
         "settings": _settings(at),
+        "findings": _found(at),
         "warnings": _warnings(comparison),
         "provenance": _provenance(comparison),
     }
@@ -185,6 +187,12 @@ def html_fragment(comparison: Comparison) -> str:
     """Return title, verdict and summary table, for a notebook cell."""
     content = {"c": comparison, "table": tables.summary(comparison), "style": Markup(_text("notebook.css"))}
     return _environment().get_template("notebook.html.j2").render(content)
+
+
+def _found(at: Focus | None) -> Row | None:
+    """Return the row whose conversion is spoken about: the headline's own, or that of the same network in ideal arithmetic."""
+    rows = () if at is None else (at.main, at.ideal, *at.family)
+    return next((row for row in rows if row is not None and row.findings), None)
 
 
 def _tables(comparison: Comparison, at: Focus | None) -> dict[str, Table | None]:

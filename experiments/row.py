@@ -321,6 +321,7 @@ class Row:
     chip_use : what the deployment takes; None for "ann" and "ideal".
     traces : raster and potentials of a few samples; usually of one row of each group only.
     engine : {"engine":…, "target":…, "delivery":…, "seconds":…, ...} as the engine reported it.
+    findings : of ideal rows, what stands out in the conversion and what would help, most severe first (``converters.explain``).
     warnings : in words, e.g. inputs outside the calibrated range, a T-specific method at another T.
     """
 
@@ -365,6 +366,7 @@ class Row:
     chip_use: ChipUse | None = None
     traces: tuple[Trace, ...] = ()
     engine: dict[str, Any] = field(default_factory=dict)
+    findings: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property

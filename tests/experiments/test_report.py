@@ -147,6 +147,15 @@ def test_markdown_holds_verdict_tables_and_method(small: Comparison) -> None:
         assert f"`{panel.name}`" in made
 
 
+def test_findings_of_the_conversion_are_said_in_words(small: Comparison) -> None:
+    said = "hidden1 is saturated: 12 % of its <active> neurons spike in every step"
+    rows = tuple(replace(r, findings=(said,)) if r.group == "ideal" else r for r in small.rows)
+    told = replace(small, rows=rows)
+    assert "would help</h3>" not in page(small) and "would help</h3>" in page(told)
+    assert "Hidden1 is saturated" in page(told) and "<active>" not in page(told)
+    assert f"- {said}" in report_markdown(told).splitlines()
+
+
 def test_figures_are_written_as_asked(small: Comparison, tmp_path: Path) -> None:
     one = replace(small, data=(), rows=tuple(replace(r, rates=(), traces=(), confusion=None, per_class=None, thresholds=()) for r in small.rows))
     written = figures(one, tmp_path, ("svg", "pdf"))

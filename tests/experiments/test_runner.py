@@ -62,6 +62,13 @@ def test_every_trial_is_done_and_says_where_it_comes_from(tiny):
         assert p["machine"]["cores"] >= 1 and p["finished"].endswith("Z")
 
 
+def test_ideal_rows_say_what_stands_out_in_the_conversion(tiny):
+    rows = [r.result["row"] for r in results(tiny.folder).values() if r.status == "done"]
+    ideal = [row for row in rows if row["group"] == "ideal" and row["settings"]["run.encoding"] == "constant"]
+    assert ideal and all(any("most of its error" in text for text in row["findings"]) for row in ideal)
+    assert not any(row["findings"] for row in rows if row["group"] != "ideal")
+
+
 def test_progress_leaves_as_a_callback(tiny):
     trials = [r for r in tiny.reports if r.stage == "trials"]
     assert trials[-1].done == trials[-1].total == 14
