@@ -1,11 +1,12 @@
 """One run on several processes: disjoint stretches of samples, their results put together in order.
 
-Every sample depends on its own index alone, so the result is that of one process. A worker that dies takes the
-pool with it; what was not finished is run again, once.
+Every sample depends on its own index alone, so the result is that of one process. The samples of a worker that dies
+are run again, once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -37,27 +38,38 @@ def run_parts(net: SpikingNetwork, tally: Tally, task: Task, engine: str, option
     info: dict[str, Any] = {}
     done = 0
     for last_try in (False, True):
-        try:
-            with ProcessPoolExecutor(len(waiting), mp_context=multiprocessing.get_context("spawn")) as pool:
-                futures = [pool.submit(_run, net, part, engine, alone) for part in waiting.values()]
-                for future in as_completed(futures):
+        died: BrokenProcessPool | None = None
+        with contextlib.ExitStack() as pools:
+            futures = [_own_process(pools).submit(_run, net, part, engine, alone) for part in waiting.values()]
+            for future in as_completed(futures):
+                try:
                     first, found, said = future.result()
-                    part = waiting[first - task.first_sample]
-                    tally.absorb(found, first - task.first_sample, part.n_samples)
-                    del waiting[first - task.first_sample]
-                    info = info or said
-                    done += part.n_samples
-                    task.report(done)
-        except BrokenProcessPool as error:
-            if last_try:
-                names = ", ".join(f"{first} to {first + part.n_samples - 1}" for first, part in waiting.items())
-                raise EngineError(
-                    f"a worker process died twice; samples {names} were not run. Usual causes: too little memory (use fewer "
-                    "workers or a smaller batch_size), or a script that starts the run outside `if __name__ == '__main__':`"
-                ) from error
-        if not waiting:
+                except BrokenProcessPool as error:
+                    died = error
+                    continue
+                part = waiting.pop(first - task.first_sample)
+                tally.absorb(found, first - task.first_sample, part.n_samples)
+                info = info or said
+                done += part.n_samples
+                task.report(done)
+        if died is None:
             break
+        if last_try:
+            names = ", ".join(f"{first} to {first + part.n_samples - 1}" for first, part in waiting.items())
+            raise EngineError(
+                f"a worker process died twice; samples {names} were not run. Usual causes: too little memory (use fewer "
+                "workers or a smaller batch_size), or a script that starts the run outside `if __name__ == '__main__':`"
+            ) from died
     return {**info, "workers": len(edges) - 1}
+
+
+def _own_process(pools: contextlib.ExitStack) -> ProcessPoolExecutor:
+    """Return a pool of one process.
+
+    A pool of several can wait for ever when one of its processes dies while it still starts another, and one death would
+    stop them all.
+    """
+    return pools.enter_context(ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")))
 
 
 def part_of(task: Task, first: int, last: int) -> Task:

@@ -31,14 +31,14 @@ def test_two_workers_give_what_one_gives() -> None:
 
 
 class Pool:
-    """Runs jobs in this process; the pools before ``deaths`` are used up break at their second job."""
+    """Runs its job in this process, or breaks: the pools of ``breaking``, counted from 1 as they are made."""
 
-    deaths = 0
+    breaking: tuple[int, ...] = ()
     made = 0
 
     def __init__(self, *_: Any, **__: Any) -> None:
         Pool.made += 1
-        self._breaks, self._jobs = Pool.made <= Pool.deaths, 0
+        self._breaks = Pool.made in Pool.breaking
 
     def __enter__(self) -> Pool:
         return self
@@ -48,8 +48,7 @@ class Pool:
 
     def submit(self, job: Any, *args: Any) -> Future[Any]:
         future: Future[Any] = Future()
-        self._jobs += 1
-        if self._breaks and self._jobs >= 2:
+        if self._breaks:
             future.set_exception(BrokenProcessPool("died"))
         else:
             future.set_result(job(*args))
@@ -62,53 +61,49 @@ def test_samples_of_a_dead_worker_run_again(monkeypatch: pytest.MonkeyPatch, rec
     one = simulate(network, x, 4, engine="reference", record=record)
     monkeypatch.setattr(workers, "ProcessPoolExecutor", Pool)
     monkeypatch.setattr(Pool, "made", 0)
-    monkeypatch.setattr(Pool, "deaths", 1)
+    monkeypatch.setattr(Pool, "breaking", (2,))
     assert_same(one, simulate(network, x, 4, engine="reference", record=record, options=EngineOptions(workers=3)))
-    assert Pool.made == 2
+    assert Pool.made == 4
     monkeypatch.setattr(Pool, "made", 0)
-    monkeypatch.setattr(Pool, "deaths", 2)
-    with pytest.raises(EngineError, match="a worker process died twice; samples .* were not run"):
+    monkeypatch.setattr(Pool, "breaking", (2, 4))
+    with pytest.raises(EngineError, match="a worker process died twice; samples 3 to 5 were not run"):
         simulate(network, x, 4, engine="reference", options=EngineOptions(workers=3))
 
 
 class Killer(threading.Thread):
-    """Kills the first so many worker processes that appear, as a system short of memory does."""
+    """Kills the first worker process that appears, or every one, as a system short of memory does."""
 
-    def __init__(self, times: int) -> None:
+    def __init__(self, every: bool) -> None:
         super().__init__(daemon=True)
-        self.times, self.done = times, threading.Event()
+        self.every, self.done = every, threading.Event()
         self.killed: set[int] = set()
 
     def run(self) -> None:
-        while not self.done.wait(0.01) and len(self.killed) < self.times:
-            fresh = [child.pid for child in multiprocessing.active_children() if child.pid not in self.killed]
-            if fresh and fresh[0] is not None:
-                os.kill(fresh[0], signal.SIGKILL)
-                self.killed.add(fresh[0])
-                # The others of its pool go with it; only the next pool's are of interest.
-                while len(multiprocessing.active_children()) > 0 and not self.done.wait(0.01):
-                    if not {c.pid for c in multiprocessing.active_children()} & set(fresh):
-                        break
+        while not self.done.wait(0.01) and (self.every or not self.killed):
+            for child in multiprocessing.active_children()[: None if self.every else 1]:
+                if child.pid is not None and child.pid not in self.killed:
+                    os.kill(child.pid, signal.SIGKILL)
+                    self.killed.add(child.pid)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-@pytest.mark.parametrize("deaths", [1, 2])
-def test_the_samples_of_a_killed_process_run_again_once(deaths: int) -> None:
+@pytest.mark.parametrize("every", [False, True])
+def test_the_samples_of_a_killed_process_run_again_once(every: bool) -> None:
     network, x = chain(3), np.random.default_rng(1).random((9, 6))
     options = EngineOptions(workers=2)
-    killer = Killer(deaths)
+    killer = Killer(every)
     killer.start()
     try:
-        if deaths == 1:
-            assert_same(simulate(network, x, 4, engine="reference"), simulate(network, x, 4, engine="reference", options=options))
-        else:
+        if every:
             with pytest.raises(EngineError, match="a worker process died twice; samples 0 to 3, 4 to 8 were not run"):
                 simulate(network, x, 4, engine="reference", options=options)
+        else:
+            assert_same(simulate(network, x, 4, engine="reference"), simulate(network, x, 4, engine="reference", options=options))
     finally:
         killer.done.set()
         killer.join()
-    assert len(killer.killed) == deaths
+    assert len(killer.killed) == (4 if every else 1)
     assert multiprocessing.active_children() == []
 
 
