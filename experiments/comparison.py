@@ -38,7 +38,7 @@ from .row import (
 )
 
 if TYPE_CHECKING:
-    from .panels import Panel
+    from .report.panels import Panel
 
 FORMAT, VERSION = "spikeport.comparison", 1
 Array = np.ndarray
@@ -556,7 +556,7 @@ class Comparison:
     @property
     def charts(self) -> dict[str, Panel]:
         """The charts of the page by name; each shows itself in a notebook."""
-        from .panels import panels
+        from .report.panels import panels
 
         return {panel.name: panel for panel in panels(self)}
 

@@ -15,7 +15,7 @@ SHIPPED = (
     "neuro/machines.toml",
     "experiments/configs/digits.toml",
     "experiments/configs/mnist.toml",
-    "experiments/templates/page.html.j2",
+    "experiments/report/templates/page.html.j2",
     "experiments/datasets/files/digits.npz",
 )
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from experiments import report as pages
-from experiments.tables import Cell, Column, Table, texts
+from experiments.report import pages
+from experiments.report.tables import Cell, Column, Table, texts
 from experiments.units import count, seconds, si, si_range
 from neuro.archive import write_atomically
 

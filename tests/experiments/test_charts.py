@@ -15,7 +15,7 @@ from samples import comparisons
 
 from experiments import charts
 from experiments.comparison import Comparison
-from experiments.panels import Panel, panels
+from experiments.report.panels import Panel, panels
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,11 @@ from command_line import spikeport
 from deployable import dense
 from samples import comparisons
 
-from experiments import charts, chip_tables, faults, rounding
+from experiments import charts, faults, rounding
 from experiments.config import FaultSettings, parse
 from experiments.metrics import accuracy
-from experiments.panels import panels
-from experiments.report import page, report_markdown
+from experiments.report import chip_tables, page, report_markdown
+from experiments.report.panels import panels
 from neuro.deploy import DeployOptions, deploy
 from neuro.engines import simulate
 from neuro.errors import EngineError, SpecError

@@ -15,8 +15,8 @@ import pytest
 from samples import comparisons
 
 from experiments.comparison import Comparison
-from experiments.panels import panels
 from experiments.report import index, report
+from experiments.report.panels import panels
 
 sync_api = pytest.importorskip("playwright.sync_api")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]

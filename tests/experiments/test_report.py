@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from samples import comparisons
 
-from experiments import report as reports
 from experiments.comparison import Comparison, Range
-from experiments.glance import glance
-from experiments.panels import focus, panels
 from experiments.report import figures, html_fragment, index, index_of, page, report, report_markdown
-from experiments.sources import address
+from experiments.report import pages as reports
+from experiments.report.glance import glance
+from experiments.report.panels import focus, panels
+from experiments.report.sources import address
 from neuro.errors import SpecError, StoreError
 
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from experiments import tables, targets
+from experiments import targets
 from experiments.compare import compare_store
 from experiments.comparison import Comparison
 from experiments.config import CONFIGS, parse
-from experiments.panels import focus
+from experiments.report import tables
+from experiments.report.panels import focus
 from experiments.runner import RunnerOptions, run
 from experiments.summaries import comparison_lines
 from neuro.chip import list_chips, load_chip

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import charts, units
-from ..comparison import Contest, Meeting, Row
+from ... import charts, units
+from ...comparison import Contest, Meeting, Row
 from . import panel
 from .panel import Focus, Panel, known, record
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .. import charts, units
-from ..comparison import Decomposition, LayerRates, LayerThresholds, Row, Trace
+from ... import charts, units
+from ...comparison import Decomposition, LayerRates, LayerThresholds, Row, Trace
 from . import panel
 from .panel import Focus, Panel, known, record
 

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .. import units
-from ..comparison import Comparison, Curve, Range, Row
+from ... import units
+from ...comparison import Comparison, Curve, Range, Row
 
 T = TypeVar("T")
 GROUP_NAMES = {"ann": "ANN", "ideal": "ideal", "chip": "chip", "native": "native reset"}
@@ -45,7 +45,7 @@ class Panel:
         """Show the chart in a notebook: interactive where Vega-Lite is known, else as an SVG."""
         import vl_convert
 
-        from ..charts import static
+        from ...charts import static
 
         spec = static(self.spec)
         return {

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from . import targets as beside
-from . import units
-from .comparison import Comparison, Figure, Range, Row, SeedSummary
-from .designs import selected, short
+from .. import targets as beside
+from .. import units
+from ..comparison import Comparison, Figure, Range, Row, SeedSummary
+from ..designs import selected, short
 from .panels.cost import ordered
 from .panels.panel import GROUP_NAMES, Focus, arrow, known, quantity
 from .sources import address

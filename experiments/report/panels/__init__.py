@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..comparison import Comparison
+from ...comparison import Comparison
 from . import accuracy, breakeven, chip, cost, who, why
 from .panel import Focus, Panel, focus
 

@@ -1,4 +1,4 @@
-"""The report of a comparison: one self-contained HTML page, Markdown, figures, and what a notebook shows."""
+"""Render a comparison: one self-contained HTML page, Markdown, figures, and what a notebook shows."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from markupsafe import Markup
 from neuro.archive import write_atomically
 from neuro.errors import SpecError, StoreError, nearest
 
-from . import charts, chip_tables, images, tables, units
-from .comparison import Comparison, DataCard, Disagreements, Figure, Finding, Row
+from .. import charts, units
+from ..comparison import Comparison, DataCard, Disagreements, Figure, Finding, Row
+from ..targets import grouped
+from . import chip_tables, images, tables
 from .glance import glance
 from .panels import Focus, Panel, focus, panels
 from .panels.panel import GROUP_NAMES, quantity
 from .panels.who import card, class_names
 from .tables import Table
-from .targets import grouped
 
 SECTIONS = {
     "summary": "Summary",
@@ -447,7 +448,7 @@ def _bundle() -> str:
 
 
 def _text(name: str) -> str:
-    return resources.files("experiments").joinpath("templates", name).read_text(encoding="utf-8")
+    return resources.files("experiments.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 @functools.lru_cache(maxsize=2)

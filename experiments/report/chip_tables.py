@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from . import units
-from .comparison import Comparison, Range
+from .. import units
+from ..comparison import Comparison, Range
 from .panels.chip import NAMES
 from .tables import Cell, Table, texts
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import charts, units
-from ..comparison import Range, Row
-from ..designs import STANDING, dynamic, selected, short
+from ... import charts, units
+from ...comparison import Range, Row
+from ...designs import STANDING, dynamic, selected, short
 from . import panel
 from .panel import Focus, Panel, known, record
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .. import charts, units
-from ..comparison import FaultSweep, Rounding
+from ... import charts, units
+from ...comparison import FaultSweep, Rounding
 from . import panel
 from .panel import HALF_A_POINT, Focus, Panel, record
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .comparison import Comparison, Row
-from .designs import STANDING, dynamic, selected, short
+from ..comparison import Comparison, Row
+from ..designs import STANDING, dynamic, selected, short
+from ..units import percent, significant
+from ..verdict import MARGIN, REAL, seeds_p
 from .panels.panel import Focus, enough, points, quantity, quantity_range, times
-from .units import percent, significant
-from .verdict import MARGIN, REAL, seeds_p
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import charts, units
-from ..comparison import Range, Row
-from ..designs import selected, short
-from ..statistics import pareto
+from ... import charts, units
+from ...comparison import Range, Row
+from ...designs import selected, short
+from ...statistics import pareto
 from . import panel
 from .cost import boundary
 from .panel import HALF_A_POINT, Focus, Panel, known, record

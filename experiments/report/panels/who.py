@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import charts
-from ..comparison import Comparison, Core, DataCard, Row
-from ..statistics import holm, mcnemar
+from ... import charts
+from ...comparison import Comparison, Core, DataCard, Row
+from ...statistics import holm, mcnemar
 from . import panel
 from .panel import Focus, Panel, known, record
 
