@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -213,6 +214,19 @@ def test_published_machines() -> None:
     for m in machines():
         assert m.source and m.trust in ("primary", "quoted", "derived") and m.boundary and m.points
     assert {m.kind for m in machines()} >= {"microcontroller", "CPU", "GPU", "embedded GPU"}
+
+
+@pytest.mark.parametrize(("machine", "network"), [("nvidia_h200", "kws"), ("nvidia_h200_mnist", "mnist")])
+def test_our_own_measurement_is_what_was_written_down(machine: str, network: str) -> None:
+    """The GPU's points are those of docs/results/gpu.json, energy above the idle power of a closed board."""
+    record = json.loads((Path(__file__).parents[2] / "docs/results/gpu.json").read_text())
+    rows = [e for e in record["energy"] if e["network"] == network and e["precision"] == "float16"]
+    found = next(m for m in machines() if m.name == machine)
+    assert found.macs == rows[0]["macs"] and found.batches == tuple(e["batch"] for e in rows)
+    for e, point in zip(rows, found.points, strict=True):
+        dynamic = (e["running_power"] - record["idle_power"]["closed"]) / e["rate"]
+        assert found.energy(point.batch) == pytest.approx(dynamic, rel=1e-3)
+        assert point.rate == pytest.approx(e["rate"], rel=1e-3)
 
 
 def test_this_machine_without_energy_readings(tmp_path: Path) -> None:
