@@ -15,23 +15,23 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from neuro import archive
 from neuro.archive import write_atomically
 from neuro.deploy import Deployment
 from neuro.engines import EngineOptions, simulate
-from neuro.errors import EngineError, SpecError, StoreError
+from neuro.errors import EngineError, SpecError
 from neuro.faults import Faults, SpikeFaults, with_faults
 from neuro.network import SpikingNetwork
 from neuro.progress import Progress, ProgressCallback
 from neuro.readout import Readout
 
-from .comparison import FaultPoint, FaultSweep, Range, pack, unpack
-from .config import FaultSettings, Trial
-from .stages import Bench, Context
+from .comparison import FaultPoint, FaultSweep, Range
+from .config import FaultSettings
+from .further import Further, subject
+from .stages import Context
 from .statistics import wilson_bounds
-from .store import Store, key_of
+from .store import key_of
 
-FORMAT, VERSION = "spikeport.faults", 1
+FAULTS = Further("faults", FaultSweep)
 Array = np.ndarray
 OF_SPIKES = ("lost", "spurious")
 
@@ -114,16 +114,11 @@ def of_trial(
     folder: str | os.PathLike[str], key: str, settings: FaultSettings, context: Context, progress: ProgressCallback | None = None
 ) -> FaultSweep | None:
     """Return the sweep of a finished trial; it is kept in the store. None for the ANN itself, regression and sequences."""
-    store = Store(folder, create=False)
-    result = store.get(key, arrays=False)
-    if result is None or result.status != "done":
+    found = subject(folder, key, context)
+    if found is None:
         return None
-    trial = Trial.of(result.trial)
-    bench = Bench(store, context)
-    data = bench.data(trial)
-    if trial.run is None or data.task != "classification" or data.sequences:
-        return None
-    run = trial.run
+    trial, bench, data, run = found.trial, found.bench, found.data, found.trial.run
+    assert run is not None
 
     def make() -> FaultSweep:
         target = bench.prepared(trial) if trial.deploy is None else bench.deployment(trial)
@@ -141,32 +136,16 @@ def of_trial(
             row=key,
         )
 
-    return store.shared("faults", _name(key, settings), make, save, load)
+    return FAULTS.made(found.store, _name(key, settings), make)
 
 
 def kept(folder: str | os.PathLike[str], key: str, settings: FaultSettings) -> FaultSweep | None:
     """Return the sweep that the store has of a trial, None where it has none."""
-    path = Store(folder, create=False).shared_path("faults", _name(key, settings))
-    return load(path) if path.exists() else None
+    return FAULTS.kept(folder, _name(key, settings))
 
 
 def _name(key: str, settings: FaultSettings) -> str:
     return key_of({"trial": key, "faults": msgspec.to_builtins(settings)})
-
-
-def save(found: FaultSweep, path: Path) -> None:
-    """Save as ``.npz``."""
-    arrays: dict[str, Array] = {}
-    archive.save(path, FORMAT, VERSION, {"faults": pack(found, arrays)}, arrays)
-
-
-def load(path: Path) -> FaultSweep:
-    """Load what :func:`save` wrote."""
-    header, arrays = archive.load(path, FORMAT, VERSION)
-    try:
-        return unpack(FaultSweep, header["faults"], arrays)
-    except (KeyError, msgspec.ValidationError) as error:
-        raise StoreError(f"{path}: damaged ({error})") from error
 
 
 # -- of the command ---------------------------------------------------------------------------------

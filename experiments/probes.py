@@ -20,14 +20,13 @@ import scipy.sparse as sp
 
 from converters.exporters import ExportOptions, export
 from converters.importers import load_network
-from neuro import archive
 from neuro.activity import activity
 from neuro.chip import list_chips, load_chip
 from neuro.deploy import DeployOptions, deploy
 from neuro.digital import ann_work, macs_of_each
 from neuro.encoding import generator
 from neuro.engines import EngineOptions, simulate
-from neuro.errors import CapacityError, ConversionError, EngineError, NetworkError, SpecError, StoreError
+from neuro.errors import CapacityError, ConversionError, EngineError, NetworkError, SpecError
 from neuro.latency import latency
 from neuro.network import SpikingNetwork
 from neuro.progress import Progress, ProgressCallback
@@ -35,14 +34,14 @@ from neuro.readout import EarlyExit, Readout
 from neuro.recording import Recording
 
 from . import costs, diagnosis
-from .comparison import Attribution, Pace, Port, Probe, Probes, Range, Strange, pack, unpack
+from .comparison import Attribution, Pace, Port, Probe, Probes, Range, Strange
 from .config import Trial
 from .files import chip_path
+from .further import Further, subject
 from .metrics import accuracy, disagreement, margins
 from .stages import Bench, Context
-from .store import Store
 
-FORMAT, VERSION = "spikeport.probes", 1
+PROBES = Further("probes", Probes)
 Array = np.ndarray
 SAMPLES = 1000
 TOP_SHARE = 0.1  # of a layer's neurons that are taken away, the busiest ones
@@ -60,37 +59,15 @@ def probe(
 
     None where they have no meaning: the ANN itself, regression, sequences, a trial that is not done.
     """
-    store = Store(folder, create=False)
-    result = store.get(key, arrays=False)
-    if result is None or result.status != "done":
+    found = subject(folder, key, context)
+    if found is None:
         return None
-    trial = Trial.of(result.trial)
-    bench = Bench(store, context)
-    if trial.run is None or bench.data(trial).task != "classification" or bench.data(trial).sequences:
-        return None
-    return store.shared("probes", key, lambda: _Prober(bench, trial, progress).all(), save, load)
+    return PROBES.made(found.store, key, lambda: _Prober(found.bench, found.trial, progress).all())
 
 
 def kept(folder: str | os.PathLike[str], key: str) -> Probes | None:
     """Return the probes of a trial that the store has, None where it has none."""
-    store = Store(folder, create=False)
-    path = store.shared_path("probes", key)
-    return load(path) if path.exists() else None
-
-
-def save(probes: Probes, path: Path) -> None:
-    """Save as ``.npz``."""
-    arrays: dict[str, Array] = {}
-    archive.save(path, FORMAT, VERSION, {"probes": pack(probes, arrays)}, arrays)
-
-
-def load(path: Path) -> Probes:
-    """Load what :func:`save` wrote."""
-    header, arrays = archive.load(path, FORMAT, VERSION)
-    try:
-        return unpack(Probes, header["probes"], arrays)
-    except (KeyError, msgspec.ValidationError) as error:
-        raise StoreError(f"{path}: damaged ({error})") from error
+    return PROBES.kept(folder, key)
 
 
 class _Prober:

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from neuro import archive
 from neuro.deploy import Deployment
 from neuro.engines import EngineOptions, simulate
-from neuro.errors import StoreError
 from neuro.network import SpikingNetwork
 from neuro.progress import Progress, ProgressCallback
 from neuro.readout import Readout
 from neuro.rounding import rounding_steps
 
-from .comparison import RoundedStep, Rounding, pack, unpack
-from .config import Trial
+from .comparison import RoundedStep, Rounding
+from .further import Further, subject
 from .metrics import accuracy
-from .stages import Bench, Context
-from .store import Store
+from .stages import Context
 
-FORMAT, VERSION = "spikeport.rounding", 1
+ROUNDING = Further("rounding", Rounding)
 Array = np.ndarray
 SAMPLES = 500
 
@@ -68,16 +64,11 @@ def rounding(
 
 def of_trial(folder: str | os.PathLike[str], key: str, context: Context, progress: ProgressCallback | None = None) -> Rounding | None:
     """Return the steps of a finished trial on a chip; they are kept in the store. None for all else, regression and sequences."""
-    store = Store(folder, create=False)
-    result = store.get(key, arrays=False)
-    if result is None or result.status != "done":
+    found = subject(folder, key, context)
+    if found is None or found.trial.deploy is None:
         return None
-    trial = Trial.of(result.trial)
-    bench = Bench(store, context)
-    data = bench.data(trial)
-    if trial.run is None or trial.deploy is None or data.task != "classification" or data.sequences:
-        return None
-    run = trial.run
+    trial, bench, data, run = found.trial, found.bench, found.data, found.trial.run
+    assert run is not None
 
     def make() -> Rounding:
         return rounding(
@@ -95,28 +86,12 @@ def of_trial(folder: str | os.PathLike[str], key: str, context: Context, progres
             row=key,
         )
 
-    return store.shared("rounding", key, make, save, load)
+    return ROUNDING.made(found.store, key, make)
 
 
 def kept(folder: str | os.PathLike[str], key: str) -> Rounding | None:
     """Return the steps that the store has of a trial, None where it has none."""
-    path = Store(folder, create=False).shared_path("rounding", key)
-    return load(path) if path.exists() else None
-
-
-def save(found: Rounding, path: Path) -> None:
-    """Save as ``.npz``."""
-    arrays: dict[str, Array] = {}
-    archive.save(path, FORMAT, VERSION, {"rounding": pack(found, arrays)}, arrays)
-
-
-def load(path: Path) -> Rounding:
-    """Load what :func:`save` wrote."""
-    header, arrays = archive.load(path, FORMAT, VERSION)
-    try:
-        return unpack(Rounding, header["rounding"], arrays)
-    except (KeyError, msgspec.ValidationError) as error:
-        raise StoreError(f"{path}: damaged ({error})") from error
+    return ROUNDING.kept(folder, key)
 
 
 __all__ = ["kept", "of_trial", "rounding"]
