@@ -43,7 +43,8 @@ class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     ``neurons``: ``"auto"`` (sums, threshold and reset of simple integrate-and-fire neurons in one compiled loop where the kernel is
     numba), ``"brian2"`` (thresholds and resets of all neurons by Brian2's generated code);
     ``dt``: Brian2's time step [s]; ``device``: of the engine ``synapses``;
-    ``workers``: processes over disjoint samples, whose results are those of one process.
+    ``workers``: processes over disjoint samples, this one among them, whose results are those of one process. The others stay
+    for later runs (``neuro.engines.processes``); the first run goes on alone for the seconds they take to start.
     """
 
     batch_size: int | None = None
@@ -228,7 +229,12 @@ def run_task(net: SpikingNetwork, task: Task, engine: str, options: EngineOption
     low = lower(net)
     if options.workers > 1 and task.n_samples > 1:
         tally = Tally(low, task)
-        return tally, run_parts(net, tally, task, engine, options)
+        return tally, run_parts(low, tally, task, engine, options)
+    return run_here(low, task, engine, options)
+
+
+def run_here(low: Lowered, task: Task, engine: str, options: EngineOptions) -> tuple[Tally, dict[str, Any]]:
+    """Run one task in this process."""
     run: Callable[[Lowered, Task, EngineOptions], tuple[Tally, dict[str, Any]]] = import_module(f".{engine}", __name__).run
     return run(low, task, options)
 

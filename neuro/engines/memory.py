@@ -15,6 +15,7 @@ from .task import Task
 SYNAPSE_BYTES = 28
 # Bytes a neuron and replica: potential, drive, current, block of currents, event list, spikes on their way and passing copies.
 NEURON_BYTES = 56
+PROCESS_BYTES = 125e6  # of a worker process by itself: Brian2, numba, NumPy
 MARGIN = 0.9  # share of the free memory that a run may plan with
 
 
@@ -74,8 +75,10 @@ def check(network: SpikingNetwork, task: Task, engine: str, batch: int, workers:
     if free is None:
         return
     fixed, each = fixed_bytes(network, task), replica_bytes(network, task, engine)
-    usable = MARGIN * free - (workers + 1 if workers > 1 else 1) * fixed
-    needed = (workers + 1 if workers > 1 else 1) * fixed + workers * batch * each
+    # This process puts the results together and works as well.
+    base = fixed if workers == 1 else (workers + 1) * fixed + (workers - 1) * PROCESS_BYTES
+    usable = MARGIN * free - base
+    needed = base + workers * batch * each
     if needed <= MARGIN * free:
         return
     what = f"the run needs about {needed / 1e9:.3g} GB and {free / 1e9:.3g} GB are free"
@@ -83,6 +86,6 @@ def check(network: SpikingNetwork, task: Task, engine: str, batch: int, workers:
     if fitting >= 1:
         raise EngineError(f"{what}; use batch_size={fitting} or less")
     raise EngineError(
-        f"{what}, of which weights, answers and what is recorded take {fixed / 1e9:.3g} GB whatever the batch size: "
+        f"{what}, of which weights, answers, processes and what is recorded take {base / 1e9:.3g} GB whatever the batch size: "
         "run fewer samples at once, record less, or use fewer workers"
     )
