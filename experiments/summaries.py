@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ TABLES = {
     "metrics": ("experiments.metrics", "METRICS"),
 }
 KINDS = (*TABLES, "chips", "configs")
+WIDTH, NARROW = 100, 28  # of a line; of the column for operating points at least
 
 
 def names(kind: str) -> dict[str, str]:
@@ -72,16 +74,22 @@ def names_lines(found: Mapping[str, str]) -> list[str]:
 
 
 def chip_lines(chip: Chip) -> list[str]:
-    """Return a chip's figures, each with unit, trust and the number of its source, and what is missing."""
+    """Return a chip's figures, each with unit, trust, the number of its source and its operating point, and what is missing."""
     sources: dict[str, int] = {}
     lines = [f"{chip.name}: {chip.title}", *(line for note in chip.notes for line in wrap(note))]
-    groups: dict[str, list[tuple[str, str, str, str]]] = {}
+    groups: dict[str, list[tuple[tuple[str, str, str, str], str]]] = {}
     for path, figure in chip.figures():
         group, _, name = path.partition(".")
         number = sources.setdefault(figure.source, len(sources) + 1)
-        groups.setdefault(group if name else "", []).append((name or group, _value(figure), figure.trust, f"[{number}]"))
-    for group, rows in groups.items():
-        lines += ["", *(f"{group} " if group else "" for _ in range(bool(group))), *table(("", "", "", ""), rows)[1:]]
+        said = f"{figure.at}; {figure.note}" if figure.note else figure.at
+        groups.setdefault(group if name else "", []).append(((name or group, _value(figure), figure.trust, f"[{number}]"), said))
+    for group, found in groups.items():
+        rows = table(("", "", "", ""), [row for row, _ in found])[1:]
+        lines += ["", *([group] if group else [])]
+        start = max(map(len, rows)) + 2
+        for row, (_, said) in zip(rows, found, strict=True):
+            first, *more = textwrap.wrap(said, max(WIDTH - start, NARROW), break_long_words=False)
+            lines += [f"{row.ljust(start)}{first}", *(" " * start + text for text in more)]
         missing = chip.missing(group) if group in GROUPS else ()
         if missing:
             lines += wrap(f"not stated: {', '.join(missing)}", indent="    ")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from .chip import GROUPS, TRUST, Barrier, Chip, Figure, Statement
+from .chip import GROUPS, TRUST, Arithmetic, Barrier, Chip, Figure, Limits, Statement
 from .errors import SpecError, nearest, problems
 
 _PREFIX = {"f": 1e-15, "p": 1e-12, "n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6, "G": 1e9}
@@ -49,6 +49,22 @@ _LISTS = (
 )
 _YES_NO = ("constant_current", "layer_per_core")
 _KEYS = ("value", "unit", "source", "at", "trust", "low", "high", "note")
+_WANTED = {
+    "value": "the number, the word or the list itself",
+    "source": "say where it was read: the publication with page or table, or the repository and its commit",
+    "at": 'the operating point (supply, temperature, rate), or at = "unstated"',
+    "trust": f"one of {', '.join(TRUST)}",
+}
+"""Key of a figure -> what to write when it is missing."""
+_ENDS = (
+    ("arithmetic", "weight_min", "weight_max"),
+    ("arithmetic", "weight_exponent_min", "weight_exponent_max"),
+    ("limits", "delay_min", "delay_max"),
+    ("limits", "delay_max", "delay_max_extended"),
+)
+"""(group, lowest, highest): the first may not be above the second."""
+_TOGETHER = (("arithmetic", "weight_min", "weight_max"), ("limits", "mesh_width", "mesh_height"))
+"""(group, one, other): neither means anything without the other."""
 _TOP = ("title", "kind", "notes", "process", "supply", "inherits", *GROUPS)
 
 
@@ -82,6 +98,7 @@ def parse(name: str, text: str, where: str, inherited: Chip | None = None) -> di
     for group, (cls, unit) in GROUPS.items():
         if group in table:
             chip[group] = _group(group, cls, unit, table[group], chip.get(group), causes)
+    causes += _contradictions(chip)
     if causes:
         raise SpecError(
             problems(f"{where}: {len(causes)} problem{'s' * (len(causes) > 1)} in the chip file:", causes, "No chip was loaded.")
@@ -138,59 +155,111 @@ def _group(group: str, cls: type, unit: str, table: Any, base: Any, causes: list
     return cls(**values)
 
 
-def _provenance(where: str, entry: Any, causes: list[str]) -> bool:
+def _provenance(where: str, entry: Any, unit: str, causes: list[str]) -> bool:
     if not isinstance(entry, Mapping):
         causes.append(f"{where}: expected {{ value, unit, source, at, trust }}, found {entry!r}")
         return False
     before = len(causes)
-    causes += [f"{where}: {key} is missing" for key in ("value", "unit", "source", "at", "trust") if key not in entry]
+    wanted = {**_WANTED, "unit": _units_of(unit)}
+    causes += [f"{where}: {key} is missing; {wanted[key]}" for key in ("value", "unit", "source", "at", "trust") if key not in entry]
     causes += [f"{where}: unknown key {key!r}{nearest(key, _KEYS)}" for key in entry if key not in _KEYS]
     for key in ("unit", "source", "at", "note"):
         value = entry.get(key, "-")
         if not isinstance(value, str) or not value.strip():
-            causes.append(f"{where}: {key} is empty" + ('; write at = "unstated"' if key == "at" else ""))
+            causes.append(f"{where}: {key} is empty" + (f"; {wanted[key]}" if key in wanted else "; write a sentence, or leave it out"))
     if "trust" in entry and entry["trust"] not in TRUST:
-        causes.append(f"{where}: trust {entry['trust']!r}, expected one of {', '.join(TRUST)}")
+        causes.append(f"{where}: trust {entry['trust']!r}, expected {wanted['trust']}")
     return len(causes) == before
 
 
+def _units_of(unit: str) -> str:
+    """Say which units a figure may be given in; ``unit`` is the SI unit it is stored in."""
+    if unit in ("1", "-"):
+        return f'expected "{unit}" ({"a count" if unit == "1" else "a statement, not a measure"})'
+    return f"expected one of {', '.join(name for name, (_, measures) in UNITS.items() if measures == unit)}"
+
+
 def _figure(where: str, entry: Any, unit: str, causes: list[str], positive: bool) -> Figure | None:
-    if not _provenance(where, entry, causes):
+    if not _provenance(where, entry, unit, causes):
         return None
     if entry["unit"] not in UNITS:
-        fitting = [name for name, (_, measures) in UNITS.items() if measures == unit]
-        causes.append(f"{where}: unknown unit {entry['unit']!r}{nearest(entry['unit'], fitting)}")
+        causes.append(f"{where}: unknown unit {entry['unit']!r}; {_units_of(unit)}")
         return None
     factor, si = UNITS[entry["unit"]]
     if si != unit:
-        causes.append(f"{where}: unit {entry['unit']!r} measures [{si}], expected a unit of [{unit}]")
+        causes.append(f"{where}: unit {entry['unit']!r} measures [{si}]; {_units_of(unit)}")
         return None
     numbers = {key: entry.get(key, entry["value"]) for key in ("value", "low", "high")}
     for key, number in numbers.items():
         if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
             causes.append(f"{where}: {key} {number!r} is not a finite number")
             return None
-    low, value, high = numbers["low"], numbers["value"], numbers["high"]
     before = len(causes)
-    if not low <= value <= high:
-        causes.append(f"{where}: low {low:g} <= value {value:g} <= high {high:g} does not hold")
-    if ("low" in entry or "high" in entry) and not entry.get("note"):
-        causes.append(f"{where}: low and high need a note that says where they come from")
-    if positive and not low > 0:
-        causes.append(f"{where}: {low:g} {entry['unit']}, expected more than zero")
-    elif unit in ("J", "W", "s", "Hz") and low < 0:
-        causes.append(f"{where}: {low:g} {entry['unit']} is negative")
+    causes += _wrong_numbers(where, entry, unit, numbers, positive)
     if len(causes) > before:
         return None
-    low, value, high = (factor * float(x) for x in (low, value, high))
+    low, value, high = (factor * float(numbers[key]) for key in ("low", "value", "high"))
+    # A core of 255.5 neurons or a weight of 4.5 bits would be cut to a whole number later without a word.
+    if where.startswith(("limits.", "arithmetic.")) and abs(value - round(value)) > 1e-9 * abs(value):
+        causes.append(f"{where}: {entry['value']!r} {_measure(entry['unit'])}, expected a whole number")
+        return None
     return Figure(value, si, entry["source"], entry["at"], entry["trust"], low, high, entry.get("note", ""))
 
 
+def _wrong_numbers(where: str, entry: Mapping[str, Any], unit: str, numbers: Mapping[str, float], positive: bool) -> list[str]:
+    """Return what is wrong with value, low and high of a figure."""
+    causes = []
+    for key, number in numbers.items():
+        if key != "value" and key not in entry:
+            continue
+        found = f"{where}: {'' if key == 'value' else f'{key} '}{number:g} {_measure(entry['unit'])}"
+        if positive and not number > 0:
+            causes.append(f"{found}, expected more than zero; leave the figure out where the chip states none")
+        elif unit in ("J", "W", "s", "Hz") and number < 0:
+            causes.append(f"{found} is negative, expected zero or more; a figure that nobody published is left out")
+    if not causes and not numbers["low"] <= numbers["value"] <= numbers["high"]:
+        causes.append(f"{where}: low {numbers['low']:g} <= value {numbers['value']:g} <= high {numbers['high']:g} does not hold")
+    if ("low" in entry or "high" in entry) and not entry.get("note"):
+        causes.append(f"{where}: low and high need a note that says where they come from")
+    return causes
+
+
+def _measure(unit: str) -> str:
+    return "(a count)" if unit == "1" else unit
+
+
+def _contradictions(chip: Mapping[str, Any]) -> list[str]:
+    """Return what figures of a file say against each other."""
+    limits, arithmetic = chip.get("limits", Limits()), chip.get("arithmetic", Arithmetic())
+    causes = []
+    for group, low, high in _ENDS:
+        values = limits if group == "limits" else arithmetic
+        a, b = getattr(values, low), getattr(values, high)
+        if a is not None and b is not None and a.value > b.value:
+            causes.append(f"{group}.{low}: {a.value:g} is above {group}.{high}, {b.value:g}")
+    for group, one, other in _TOGETHER:
+        values = limits if group == "limits" else arithmetic
+        given = [name for name in (one, other) if getattr(values, name) is not None]
+        if len(given) == 1:
+            causes.append(f"{group}.{other if given == [one] else one}: missing; {given[0]} means nothing without it")
+    cores = limits.cores_per_chip
+    if cores is not None and limits.mesh_width is not None and limits.mesh_height is not None:
+        tile = 1.0 if limits.cores_per_tile is None else limits.cores_per_tile.value
+        room = limits.mesh_width.value * limits.mesh_height.value * tile
+        if room < cores.value:
+            causes.append(f"limits.cores_per_chip: {cores.value:g}, but the mesh has room for {room:g} (width x height x cores_per_tile)")
+    for name in ("weight_words_by_core", "neuron_words_by_core"):
+        words = getattr(limits, name)
+        if words is not None and cores is not None and len(words.value) != cores.value:
+            causes.append(f"limits.{name}: {len(words.value)} cores, but cores_per_chip is {cores.value:g}")
+    return causes
+
+
 def _statement(where: str, entry: Any, causes: list[str]) -> Statement | None:
-    if not _provenance(where, entry, causes):
+    if not _provenance(where, entry, "-", causes):
         return None
     if entry["unit"] != "-":
-        causes.append(f'{where}: unit {entry["unit"]!r}, expected "-" (a statement, not a measure)')
+        causes.append(f"{where}: unit {entry['unit']!r}; {_units_of('-')}")
         return None
     value = tuple(entry["value"]) if isinstance(entry["value"], list) else entry["value"]
     wrong = _wrong_statement(where.rpartition(".")[2], value)
