@@ -533,15 +533,18 @@ def floor_plan(cores: Rows, tiles: Rows, width: int, height: int, side: int, tra
     return {**spec, "width": round(tile * width), "autosize": {"type": "pad", "contains": "padding"}}
 
 
+OTHER_DASHES = ([6, 3], [2, 2], [10, 3, 2, 3], [1, 3], [12, 4])  # of the lines of other chips
+
+
 def two_sides(
-    rows: Rows, marks: Rows, x_title: str, log_x: bool, points: bool, ends: Sequence[tuple[str, str]], log_y: bool = True
+    rows: Rows, marks: Rows, x_title: str, log_x: bool, points: bool, ends: Sequence[tuple[str, str]], log_y: bool = True, others: Rows = ()
 ) -> Spec:
     """Draw the energies of a chip and of its ANN along one axis, and where they meet.
 
     rows : side, x, energy_J, low_J, high_J, label; marks : x, energy_J, label; points : every row is a run of its own; ends : (side, what
-    its line is called); sides are "chip" and "ANN".
+    its line is called); sides are "chip" and "ANN"; others : chip, x, energy_J, label of other chips, drawn thin.
     """
-    values = [row[name] for row in rows for name in ("low_J", "energy_J", "high_J")]
+    values = [row[name] for row in rows for name in ("low_J", "energy_J", "high_J")] + [row["energy_J"] for row in others]
     scale_y, axis_y = _log(values, "J") if log_y else (alt.Scale(zero=True), alt.Axis(labelExpr=_prefixed("J"), tickCount=5))
     if log_x:
         scale_x, axis_x = _log([row["x"] for row in rows], "")
@@ -569,10 +572,20 @@ def two_sides(
         base.mark_line(strokeWidth=2.5).encode(x, y, colour),
         base.mark_point(filled=True, size=50 if points else 20, opacity=1).encode(x, y, color=colour, tooltip=tooltip),
     ]
+    if others:
+        chips = list(dict.fromkeys(row["chip"] for row in others))
+        dash = alt.StrokeDash(
+            "chip:N",
+            scale=alt.Scale(domain=chips, range=[OTHER_DASHES[k % len(OTHER_DASHES)] for k in range(len(chips))]),
+            legend=alt.Legend(title=None, columns=2, symbolOpacity=1, symbolStrokeColor=MUTED, symbolType="stroke", symbolSize=400),
+        )
+        thin = alt.Chart(alt.NamedData("others")).mark_line(strokeWidth=1.4, color=MUTED)
+        layers.append(thin.encode(x, y, strokeDash=dash, tooltip=tooltip[:3]))
     if marks:
         ring = mark.mark_point(filled=False, size=160, color=TEXT, strokeWidth=1.5)
         layers += [ring.encode(x, y), *_written(mark.encode(x, y, text="label:N"), TEXT, align="left", dx=10, dy=12)]
-    return _spec(alt.layer(*layers), {"data": rows, **({"marks": marks} if marks else {})}, 300)
+    data = {"data": rows, **({"marks": marks} if marks else {}), **({"others": others} if others else {})}
+    return _spec(alt.layer(*layers), data, 300 + 18 * math.ceil(len({row["chip"] for row in others}) / 2))
 
 
 FAULT_COLOURS = ("#009E73", "#7F6A4D")

@@ -72,6 +72,18 @@ def node_of(o: DigitalOptions) -> float:
     return float(o.node.removeprefix("cmos_").removesuffix("nm"))
 
 
+def design_figures(o: DigitalOptions, used_by: tuple[str, ...] = ()) -> tuple[Figure, ...]:
+    """Return the figures that a conventional design rests on; ``used_by``: what for, else the design's own components."""
+    mul, add, _ = PRECISIONS[o.precision]
+    parts = {
+        f"operations.{mul}": ("multiply-accumulate",),
+        f"operations.{add}": ("multiply-accumulate",),
+        f"memory.{o.weights}": ("weight reads",),
+        f"memory.{o.activations}": ("activation reads and writes",),
+    }
+    return costs.figures(load_chip(o.node), {name: used_by or own for name, own in parts.items()})
+
+
 def rival_rows(ann: str, mlp: MLP, data: Dataset, weight_bits: int, n_steps: int) -> tuple[list[Rival], list[Omission]]:
     """Return the ANN at the chip's weight bits with 8-bit and with ceil(log2(T + 1))-bit activations, as measured."""
     if weight_bits > WIDEST:
@@ -84,13 +96,6 @@ def rival_rows(ann: str, mlp: MLP, data: Dataset, weight_bits: int, n_steps: int
 
 def _rival(r: Quantised, ann: str, n_steps: int, n: int) -> Rival:
     o = r.design.options
-    mul, add, _ = PRECISIONS[o.precision]
-    used: dict[str, tuple[str, ...]] = {
-        f"operations.{mul}": ("multiply-accumulate",),
-        f"operations.{add}": ("multiply-accumulate",),
-        f"memory.{o.weights}": ("weight reads",),
-        f"memory.{o.activations}": ("activation reads and writes",),
-    }
     return Rival(
         label=r.name,
         ann=ann,
@@ -104,7 +109,7 @@ def _rival(r: Quantised, ann: str, n_steps: int, n: int) -> Rival:
         node_nm=node_of(o),
         memory=MEMORY[o.weights],
         batch=o.batch,
-        figures=costs.figures(load_chip(o.node), used),
+        figures=design_figures(o),
     )
 
 
@@ -173,4 +178,4 @@ def _curve(x: tuple[float, ...], energies: list[Estimate]) -> Array:
     return np.array([[a, e.value, e.low, e.high] for a, e in pairs]).reshape(-1, 4)
 
 
-__all__ = ["contest", "here_now", "machine_rows", "node_of", "rival_rows", "said"]
+__all__ = ["contest", "design_figures", "here_now", "machine_rows", "node_of", "rival_rows", "said"]

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from neuro import views
 from neuro.activity import Activity
-from neuro.chip import Chip
+from neuro.chip import Chip, load_chip
 from neuro.chip import Figure as ChipFigure
 from neuro.deploy import Deployment
 from neuro.energy import EnergyOptions, EnergyReport, energy
@@ -39,6 +40,11 @@ ORDER = (
     "bias writes",
 )
 LAST = ("output reads", "state reset", "barrier", "host first layer", "static", "overhead")
+# Views without a chip: name in the options -> what the page calls it, operations of 45 nm that it rests on.
+BESIDE = {
+    "mac_ac": ("45 nm convention (4.6 pJ a MAC, 0.9 pJ an AC)", ("mul_fp32", "add_fp32")),
+    "lemaire": ("Lemaire et al. 2022 (45 nm, with memory)", ("mul_int32", "add_int32")),
+}
 TIME_FIGURES = {
     "cores": (
         "synaptic_operation",
@@ -78,14 +84,16 @@ def energy_table(report: EnergyReport, counts: Activity, deployment: Deployment)
         layers[term.layer] = layers.get(term.layer, 0.0) + term.energy.value
     components = {name: as_range(value) for name, value in _ordered(report.by_component).items()}
     apart = {"events on the chip alone": as_range(report.chip_only), "without static power": as_range(report.dynamic)}
-    for view, name in (
-        ("mac_ac", "45 nm convention (4.6 pJ a MAC, 0.9 pJ an AC)"),
-        ("lemaire", "Lemaire et al. 2022 (45 nm, with memory)"),
-    ):
+    for view, (name, _) in BESIDE.items():
         other = energy(counts, deployment, EnergyOptions(view=view))  # type: ignore[arg-type]
         apart[name] = as_range(other.total)
     return EnergyTable(
-        total=as_range(report.total), by_component=components, by_layer=by_layer, apart=apart, missing=report.missing
+        total=as_range(report.total),
+        by_component=components,
+        by_layer=by_layer,
+        apart=apart,
+        missing=report.missing,
+        layers={name: as_range(value) for name, value in report.by_layer.items()},
     )
 
 
@@ -103,6 +111,7 @@ def latency_table(report: LatencyReport, counts: Activity) -> LatencyTable:
         bounds={name: as_range(value) for name, value in report.bounds.items()},
         binding=report.binding,
         missing=report.missing,
+        late=maybe(report.decision_p95),
     )
 
 
@@ -179,6 +188,16 @@ def used_figures(counts: Activity, deployment: Deployment) -> dict[str, tuple[st
 def figures(chip: Chip, used: Mapping[str, tuple[str, ...]]) -> tuple[Figure, ...]:
     """Return the named figures of a chip with what rests on them."""
     return tuple(figure(f"{chip.name} {name}", value, used[name]) for name, value in chip.figures() if name in used)
+
+
+def figures_beside() -> tuple[Figure, ...]:
+    """Return the figures that the views without a chip rest on."""
+    chip, found = load_chip("cmos_45nm"), []
+    for name, operations in BESIDE.values():
+        found += figures(chip, {f"operations.{operation}": (name,) for operation in operations})
+    memory = f"plus {views.RAM_SLOPE:.3g} J times elements times bits: the line through the SRAM figures of Horowitz 2014"
+    found.append(Figure("Lemaire et al. 2022, access of a memory", views.RAM_BASE, "J", "quoted", views.LEMAIRE, "45 nm", memory, used_by=(BESIDE["lemaire"][0],)))
+    return tuple(found)
 
 
 def figure(name: str, value: Any, used_by: tuple[str, ...] = ()) -> Figure:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from .comparison import Comparison, Conventional, Range, Row
 
 # Power that is drawn whether or not anything happens; the figures of conventional designs leave it out.
@@ -28,6 +30,13 @@ def selected(comparison: Comparison, ann: Row, most: int = 4) -> list[Convention
 def short(c: Conventional) -> str:
     """Return the name of a conventional design without its memory, which the caption tells."""
     return c.label.partition(", weights")[0]
+
+
+def left_out(texts: Iterable[str], counted: Iterable[str] = ()) -> list[str]:
+    """Return what is missing, each once and without its explanation; what is counted in part is called so."""
+    counted = set(counted)
+    names = dict.fromkeys(text.partition(":")[0] for text in texts)
+    return [f"part of {name}" if name in counted else name for name in names]
 
 
 def dynamic(row: Row) -> Range:

@@ -11,10 +11,12 @@ import numpy as np
 from converters.explain import explain
 from converters.mlp import MLP
 from neuro.activity import Activity, activity
+from neuro.charges import HOST
 from neuro.chip import load_chip
 from neuro.conventional import AnnWork, ConventionalOptions, ann_work
 from neuro.deploy import Deployment
-from neuro.digital import PRECISIONS, Design, DigitalOptions, design
+from neuro.digital import Design, DigitalOptions, design
+from neuro.energy import EnergyOptions
 from neuro.errors import SpecError
 from neuro.network import SpikingNetwork
 from neuro.recording import Recording
@@ -97,7 +99,7 @@ def spiking(
     """
     deployment = target if isinstance(target, Deployment) else None
     network = target.network if isinstance(target, Deployment) else target
-    counts = activity(recording, target)
+    counts = activity(recording, target, inputs=data.x_test)
     predictions = recording.predictions
     classes = data.task == "classification"
     ann_predictions = np.argmax(ann_outputs, axis=1)
@@ -139,7 +141,11 @@ def spiking(
     if deployment is not None:
         used = costs.used_figures(counts, deployment)
         parts["chip"] = costs.chip_facts(deployment.chip, used)
-        parts["figures"] = costs.figures(deployment.chip, used)
+        parts["figures"] = [
+            *costs.figures(deployment.chip, used),
+            *(contest.design_figures(EnergyOptions().host, (HOST,)) if counts.input_macs else ()),
+            *costs.figures_beside(),
+        ]
         parts["omissions"] = costs.omissions(row)
         parts["contest"] = contest.contest(trial.key, counts, deployment, mlp, data)
         if classes and trial.group == "chip" and not mlp.recurrent:
@@ -347,21 +353,14 @@ def _conventional(work: AnnWork, key: str) -> tuple[list[Conventional], list[Omi
                             Omission(f"the ANN at {node}, {precision}, {memory}", str(error), "conventional")
                         )
                         continue
-                    found.append(_conventional_row(made, key, chip))
+                    found.append(_conventional_row(made, key))
     return found, omitted
 
 
-def _conventional_row(made: Design, key: str, chip: Any) -> Conventional:
+def _conventional_row(made: Design, key: str) -> Conventional:
     o = made.options
     skipped = o.counting == "zero_skipping"
     node = contest.node_of(o)
-    mul, add, _ = PRECISIONS[o.precision]
-    used = {
-        f"operations.{mul}": ("multiply-accumulate",),
-        f"operations.{add}": ("multiply-accumulate",),
-        f"memory.{o.weights}": ("weight reads",),
-        f"memory.{o.activations}": ("activation reads and writes",),
-    }
     return Conventional(
         label=f"{node:g} nm, {o.precision}, {'zeros skipped' if skipped else 'dense'}, weights in {contest.MEMORY[o.weights]}",
         ann=key,
@@ -374,7 +373,7 @@ def _conventional_row(made: Design, key: str, chip: Any) -> Conventional:
         memory=contest.MEMORY[o.weights],
         batch=o.batch,
         missing=made.not_counted,
-        figures=costs.figures(chip, used),
+        figures=contest.design_figures(o),
     )
 
 

@@ -63,6 +63,7 @@ class EnergyTable:
     apart : {name: Range} figures shown beside and never added: platform overhead, other conventions for the same
         events.
     missing : what has no published figure and is therefore not in ``total``, in words.
+    layers : {population or "chip": Range}, all components of a layer together; adds up to ``total``.
     """
 
     total: Range
@@ -70,6 +71,7 @@ class EnergyTable:
     by_layer: dict[str, dict[str, float]] = field(default_factory=dict)
     apart: dict[str, Range] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    layers: dict[str, Range] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +80,7 @@ class LatencyTable:
 
     steps : steps until the answer is ready, T + L - 1 and the extra steps of a protocol.
     per_step : [s] mean over the steps; None when the chip has no figure; per_inference : [s]; None likewise.
+    late : [s] 95th percentile over the samples of the time to the decision, which early exit spreads; None likewise.
     throughput : inferences per second when the layers work as a pipeline; None when unknown.
     by_step : (steps,) float array of seconds of each step; None when constant or unknown.
     bounds : {"cores" | "barrier" | "host" | "tick": time of an inference [s] that this alone would take}; binding :
@@ -93,6 +96,7 @@ class LatencyTable:
     bounds: dict[str, Range] = field(default_factory=dict)
     binding: str = ""
     missing: tuple[str, ...] = ()
+    late: Range | None = None
 
 
 @dataclass(frozen=True, eq=False)

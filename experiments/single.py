@@ -421,19 +421,19 @@ def _ran(recording: Recording, ran: SpikingNetwork | Deployment, data: Dataset, 
         lines.append(("R2", f"{facts['r2']:.4f}"))
     lines.append(("an inference", f"{count(spikes)} spikes, {count(operations)} synaptic operations, {recording.total_steps} steps"))
     if not isinstance(ran, SpikingNetwork):
-        costs, more = _costs(recording, ran)
+        costs, more = _costs(recording, ran, data.x_test[:n])
         lines += costs
         facts |= more
     return Made(recording, tuple(lines), facts)
 
 
-def _costs(recording: Recording, deployment: Deployment) -> tuple[list[tuple[str, str]], dict[str, Any]]:
+def _costs(recording: Recording, deployment: Deployment, inputs: Any) -> tuple[list[tuple[str, str]], dict[str, Any]]:
     """Return the energy and latency of an inference on the chip, with what is missing."""
     from neuro.activity import activity
     from neuro.energy import energy
     from neuro.latency import latency
 
-    counts = activity(recording, deployment)
+    counts = activity(recording, deployment, inputs=inputs)
     spent, taken = energy(counts, deployment), latency(counts, deployment)
     lines = [("energy (low-high)", si_range(spent.total.value, spent.total.low, spent.total.high, "J"))]
     facts: dict[str, Any] = {"energy_joules": [spent.total.value, spent.total.low, spent.total.high], "latency_seconds": None}

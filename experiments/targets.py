@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from . import units
 from .comparison import Comparison, Conventional, Figure, NotRun, Range, Rival, Row
+from .designs import STANDING, left_out
 
-STANDING = ("static", "overhead")
 NODES = (45.0, 7.0)
 PRECISIONS = ("int8", "fp32")
 MEMORY = "SRAM (1 MiB)"
@@ -57,7 +57,7 @@ def targets(comparison: Comparison) -> list[Target]:
     if main is None:
         return []
     ann = comparison[main.ann]
-    rows = [row for row in comparison.rows if row.group in ("chip", "native") and _origin(row) == _origin(main)]
+    rows = alike(comparison, main)
     refused = [n for n in comparison.not_run if n.status == "skipped" and "deploy.chip" in n.settings and _alike(n, main)]
     if not rows and not refused:
         return []
@@ -130,6 +130,11 @@ def chosen(comparison: Comparison) -> Row | None:
     return rows[-1] if rows else None
 
 
+def alike(comparison: Comparison, main: Row) -> list[Row]:
+    """Return the rows on chips that differ from a row in the chip alone, itself among them."""
+    return [row for row in comparison.rows if row.group in ("chip", "native") and _origin(row) == _origin(main)]
+
+
 def _origin(row: Row) -> tuple[object, ...]:
     """Everything that makes a row except the chip it runs on."""
     return row.ann, row.seed, tuple(sorted((k, str(v)) for k, v in row.settings.items() if not k.startswith("deploy.")))
@@ -145,7 +150,7 @@ def _alike(refused: NotRun, main: Row) -> bool:
 def _chip(comparison: Comparison, row: Row) -> Target:
     chip, native = row.settings["deploy.chip"], ", native reset" if row.group == "native" else ""
     energy, time = row.energy, row.latency
-    missing = tuple(dict.fromkeys(m.partition(":")[0] for m in (*(energy.missing if energy else ()), *(time.missing if time else ()))))
+    missing = left_out((*(energy.missing if energy else ()), *(time.missing if time else ())), energy.by_component if energy else ())
     dynamic = [r for name, r in (energy.by_component if energy else {}).items() if name not in STANDING]
     stands = energy is not None and any(name in STANDING for name in energy.by_component)
     return Target(
@@ -155,17 +160,27 @@ def _chip(comparison: Comparison, row: Row) -> Target:
         energy=_sum(dynamic) if dynamic else None,
         with_static=energy.total if energy is not None and stands else None,
         latency=time.per_inference if time else None,
-        figures=_rests_on(comparison, row, {name for name in (energy.by_component if energy else {}) if name not in STANDING}),
-        standing=_rests_on(comparison, row, {name for name in (energy.by_component if energy else {}) if name in STANDING}),
-        times=_rests_on(comparison, row, {"time"}),
-        remarks=(f"no figure for {', '.join(missing)}",) if missing else (),
+        figures=rests_on(comparison, row, {name for name in (energy.by_component if energy else {}) if name not in STANDING}),
+        standing=rests_on(comparison, row, {name for name in (energy.by_component if energy else {}) if name in STANDING}),
+        times=rests_on(comparison, row, {"time"}),
+        remarks=(", ".join(missing),) if missing else (),
         partial=bool(energy and energy.missing),
     )
 
 
-def _rests_on(comparison: Comparison, row: Row, parts: set[str]) -> tuple[Figure, ...]:
-    figures = next((c.figures for c in comparison.chips if c.name == row.settings["deploy.chip"]), ())
-    return tuple(f for f in figures if parts & set(f.used_by))
+def rests_on(comparison: Comparison, row: Row, parts: Iterable[str]) -> tuple[Figure, ...]:
+    """Return the figures that components of a row's energy rest on ("time": its latency): of its chip, and of the host's design."""
+    wanted = set(parts)
+    chip = row.settings.get("deploy.chip") or (row.chip_use.chip if row.chip_use else None)
+    own = next((c.figures for c in comparison.chips if c.name == chip), comparison.figures)
+    found = [f for f in own if wanted & set(f.used_by)]
+    # What no chip file holds: the host's arithmetic, and the views without a chip.
+    elsewhere = wanted - {component for f in found for component in f.used_by}
+    return tuple(dict.fromkeys((*found, *(f for f in comparison.figures if elsewhere & set(f.used_by) and f.name.partition(" ")[0] not in _chips(comparison)))))
+
+
+def _chips(comparison: Comparison) -> set[str]:
+    return {c.name for c in comparison.chips}
 
 
 def _refusals(refused: Sequence[NotRun]) -> list[Target]:
@@ -223,4 +238,4 @@ def _text(r: Range | None, unit: str, partial: bool = False) -> str:
     return units.MISSING if r is None else (">= " if partial else "") + units.si_range(r.value, r.low, r.high, unit)
 
 
-__all__ = ["KINDS", "Target", "chosen", "grouped", "lines", "targets"]
+__all__ = ["KINDS", "Target", "alike", "chosen", "grouped", "lines", "rests_on", "targets"]

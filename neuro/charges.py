@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .activity import Activity, Mode, PopulationActivity
+from .chip import TRUST
 from .digital import AnnWork, DigitalOptions, MatrixWork, design
 from .errors import SpecError
 from .estimate import Estimate
@@ -100,11 +101,13 @@ class Ledger:
             absent.append(f"{component}: {reason} ({sum(n for _, n in parts):g} {unit} an inference, in {where})")
         return absent + self._missing
 
-    def add(self, layer: str, component: str, n: float, unit: str, value: Estimate, name: str, formula: str) -> None:
-        """Add a term that rests on the chip's figure ``name``."""
-        figure = getattr(self.chip.energy, name)
-        source = f"{figure.source}, at {figure.at}"
-        self.terms.append(Term(layer, component, n, unit, value, f"energy.{name}", formula, source, figure.trust))
+    def add(self, layer: str, component: str, n: float, unit: str, value: Estimate, name: str, formula: str, *more: str) -> None:
+        """Add a term that rests on the chip's figure ``name``, and on ``more``."""
+        figures = [getattr(self.chip.energy, each) for each in (name, *more)]
+        source = "; ".join(dict.fromkeys(f"{figure.source}, at {figure.at}" for figure in figures))
+        trust = max((figure.trust for figure in figures), key=TRUST.index)  # a sum is as good as its weakest part
+        named = ", ".join(f"energy.{each}" for each in (name, *more))
+        self.terms.append(Term(layer, component, n, unit, value, named, formula, source, trust))
 
 
 def synapses(ledger: Ledger, p: PopulationActivity) -> None:
@@ -140,6 +143,7 @@ def updates(ledger: Ledger, p: PopulationActivity) -> None:
         "neuron_update_inactive",
         f"{n:g} updates x {inactive.value:g} J + {f:g} in which the neuron fires x (energy.neuron_update_active "
         f"{active.value:g} J - {inactive.value:g} J); high: every update active",
+        "neuron_update_active",
     )
 
 

@@ -183,7 +183,8 @@ def _figure(where: str, entry: Any, unit: str, causes: list[str], positive: bool
     if not _provenance(where, entry, unit, causes):
         return None
     if entry["unit"] not in UNITS:
-        causes.append(f"{where}: unknown unit {entry['unit']!r}; {_units_of(unit)}")
+        fitting = [name for name, (_, measures) in UNITS.items() if measures == unit]
+        causes.append(f"{where}: unknown unit {entry['unit']!r}{nearest(entry['unit'], fitting) if len(fitting) > 1 else f'; {_units_of(unit)}'}")
         return None
     factor, si = UNITS[entry["unit"]]
     if si != unit:

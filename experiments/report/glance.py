@@ -110,7 +110,7 @@ def _room(at: Focus) -> Tile | None:
     if use is None:
         return None
     shares = [(r.share, r.name) for r in use.resources if r.share is not None]
-    share, name = max(shares, default=(0.0, ""))
+    share, name = max(shares, key=lambda pair: pair[0], default=(0.0, ""))  # of equals the first, as in the chip's own section
     full = f"; nearest its limit: {name.replace('_', ' ')}, {percent(share, 0)}" if name else ""
     return Tile("It fits" if share <= 1 else "It does not fit", f"{use.cores:,}", f"of {use.cores_per_chip * use.chips:,} cores{full}")
 

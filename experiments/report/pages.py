@@ -22,7 +22,7 @@ from neuro.errors import SpecError, StoreError, nearest
 from .. import charts, units
 from ..comparison import Comparison, DataCard, Disagreements, Figure, Finding, Row
 from ..targets import grouped
-from . import chip_tables, images, tables
+from . import chip_tables, cost_tables, images, tables
 from .glance import glance
 from .panels import Focus, Panel, focus, panels
 from .panels.panel import GROUP_NAMES, quantity
@@ -204,6 +204,8 @@ def _tables(comparison: Comparison, at: Focus | None) -> dict[str, Table | None]
         "runs": tables.runs(comparison),
         "tests": tables.tests(comparison),
         "energy": None if at is None else tables.energy(at),
+        "energy-layers": None if at is None else cost_tables.by_layer(at),
+        "timing": None if at is None else cost_tables.timing(at),
         "conventional": None if at is None else tables.conventional(at),
         "break-even": None if at is None else tables.meetings(at),
         "layers": None if at is None else tables.layers(at),

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from neuro.charges import HOST
+
 from .. import targets as beside
 from .. import units
 from ..comparison import Comparison, Figure, Range, Row, SeedSummary
-from ..designs import selected, short
+from ..designs import STANDING, selected, short
 from .panels.cost import ordered
 from .panels.panel import GROUP_NAMES, Focus, arrow, known, quantity
 from .sources import address
@@ -314,25 +316,23 @@ def _quantities(
     found = spiking or [r.value for r in ranges if r is not None]
     if not found:
         return unit, [Cell(units.MISSING)] * len(ranges)
-    prefixed, factor = _prefix(found, unit)
+    prefixed, factor = prefix(found, unit)
     top = max(r.value for r in ranges if r is not None) or 1.0
     cells = []
     for r, note, line in zip(ranges, notes, lines, strict=True):
         if r is None:
             cells.append(Cell(units.MISSING))
             continue
-        cell = _bounded(r, factor)
+        cell = bounded(r, factor)
         spread = cell.note
         cell = replace(cell, note=note or spread, bar=r.value / top)
-        used = [f for f in figures_of(comparison, line.row) if uses(f, line.row, time)] if line.group != "ann" else []
-        if used:
-            trusts = ", ".join(dict.fromkeys(sorted((f.trust for f in used), key=trust_order)))
-            sources = "; ".join(f"{f.name} {figure_value(f)} ({f.trust})" for f in used)
-            cell = replace(cell, link=trusts, href=f"#{anchor(used[0])}", title=f"Rests on {sources}")
+        if line.group != "ann":
+            parts = {"time"} if time else set(line.row.energy.by_component if line.row.energy else ())
+            cell = linked(beside.rests_on(comparison, line.row, parts), cell)
         elif note:
             design = selected(comparison, line.row, 1)[0]
-            told = f"{design.label}, batch {design.batch}; sources under Method"
-            cell = replace(cell, title=f"{told}; low to high {spread}" if spread else told)
+            told = f"{design.label}, batch {design.batch}"
+            cell = linked(design.figures, cell, f"{told}; low to high {spread}" if spread else told)
         cells.append(cell)
     return prefixed, cells
 
@@ -343,19 +343,6 @@ TRUST = ("primary", "quoted", "derived")
 def trust_order(trust: str) -> int:
     """Return the place of a trust level, the best first."""
     return TRUST.index(trust) if trust in TRUST else len(TRUST)
-
-
-def figures_of(comparison: Comparison, row: Row) -> tuple[Figure, ...]:
-    """Return the figures of the chip that a row ran on, else those of the comparison."""
-    chip = row.settings.get("deploy.chip") or (row.chip_use.chip if row.chip_use else None)
-    named = next((c.figures for c in comparison.chips if c.name == chip), ())
-    return named or comparison.figures
-
-
-def uses(figure: Figure, row: Row, time: bool) -> bool:
-    """Return whether the energy (or with ``time`` the latency) of a row rests on a figure."""
-    wanted = {"time"} if time else set(row.energy.by_component if row.energy else ())
-    return bool(wanted & set(figure.used_by))
 
 
 def figure_value(figure: Figure) -> str:
@@ -394,29 +381,33 @@ def energy(at: Focus) -> Table | None:
         return None
     names = ordered(rows)
     apart = list(dict.fromkeys(name for row in rows for name in known(row.energy).apart))
-    unit, factor = _prefix([known(row.energy).total.value for row in rows], "J")
-    lines: list[list[Any]] = [[_component(at, rows, name), *(_bounded(known(row.energy).by_component.get(name), factor) for row in rows)] for name in names]
-    lines.append(["total", *(_bounded(known(row.energy).total, factor) for row in rows)])
-    lines += [[f"beside, not added: {name}", *(_bounded(known(row.energy).apart.get(name), factor) for row in rows)] for name in apart]
+    unit, factor = prefix([known(row.energy).total.value for row in rows], "J")
+    lines: list[list[Any]] = [[_component(at, rows, name), *(bounded(known(row.energy).by_component.get(name), factor) for row in rows)] for name in names]
+    lines.append([_component(at, rows, "total", names), *(bounded(known(row.energy).total, factor) for row in rows)])
+    for name in apart:
+        parts = {"events on the chip alone": [n for n in names if n not in (*STANDING, HOST)], "without static power": [n for n in names if n not in STANDING]}
+        head = _component(at, rows, name, parts.get(name, [name]), f"beside, not added: {name}")
+        lines.append([head, *(bounded(known(row.energy).apart.get(name), factor) for row in rows)])
     table = texts(
         "energy", f"Energy per inference by component [{unit}], with low and high.", ["Component", *(row.label for row in rows)], lines
     )
     return replace(table, sortable=False)
 
 
-def _component(at: Focus, rows: Sequence[Row], name: str) -> Cell:
-    """Return the name of a component with a link to the figures of the rows' chips that it rests on."""
-    used = {f.name: f for row in rows for f in figures_of(at.comparison, row) if name in f.used_by}
-    return _linked(list(used.values()), Cell(name))
+def _component(at: Focus, rows: Sequence[Row], name: str, parts: Sequence[str] = (), text: str = "") -> Cell:
+    """Return the name of a component, or of a sum of ``parts``, with a link to the figures that it rests on."""
+    used = {f.name: f for row in rows for f in beside.rests_on(at.comparison, row, parts or [name])}
+    return linked(list(used.values()), Cell(text or name))
 
 
-def _prefix(values: Sequence[float], unit: str) -> tuple[str, float]:
+def prefix(values: Sequence[float], unit: str) -> tuple[str, float]:
     """Return the unit with the prefix that suits the median of the values, and what one of it is."""
     prefixed = quantity(float(np.median(values)), unit).split(" ")[-1]
     return prefixed, 1000.0 ** {v: k for k, v in units.PREFIXES.items()}[prefixed.removesuffix(unit).replace("µ", "u")]
 
 
-def _bounded(r: Range | None, factor: float) -> Cell:
+def bounded(r: Range | None, factor: float) -> Cell:
+    """Return a number in units of ``factor`` with its low and high below it."""
     if r is None:
         return Cell(units.MISSING)
     text, low, high = (units.significant(value / factor) for value in (r.value, r.low, r.high))
@@ -445,9 +436,9 @@ def targets(comparison: Comparison) -> Table | None:
             Cell(t.name, t.name),
             Cell(beside.KINDS[t.kind]),
             _interval(t.accuracy),
-            _linked(t.figures, _amount(t.energy, "J", t.partial)),
-            _linked(t.all_figures, _amount(t.with_static, "J", t.partial)),
-            _linked(t.times, _amount(t.latency, "s")),
+            linked(t.figures, amount(t.energy, "J", t.partial)),
+            linked(t.all_figures, amount(t.with_static, "J", t.partial)),
+            linked(t.times, amount(t.latency, "s")),
             Cell(units.MISSING) if t.batch is None else Cell(str(t.batch), t.batch),
             Cell("; ".join(t.remarks)),
         )
@@ -464,7 +455,8 @@ def _interval(r: Range | None) -> Cell:
     return Cell(units.MISSING) if r is None else Cell(f"{100 * r.value:.2f}", r.value, f"{100 * r.low:.1f}\u2013{100 * r.high:.1f}")
 
 
-def _amount(r: Range | None, unit: str, partial: bool = False) -> Cell:
+def amount(r: Range | None, unit: str, partial: bool = False) -> Cell:
+    """Return a quantity with its own prefix, its low and high below it; ``partial``: a lower bound."""
     if r is None:
         return Cell(units.MISSING)
     text = units.si(r.value, unit).replace(" u", " \u00b5")
@@ -472,20 +464,22 @@ def _amount(r: Range | None, unit: str, partial: bool = False) -> Cell:
     return Cell(f"\u2265 {text}" if partial else text, r.value, spread.replace("-", "\u2013"))
 
 
-def _linked(figures: Sequence[Figure], cell: Cell) -> Cell:
-    """Return a number with a link to the first of the figures that it rests on; hovering names them all."""
+def linked(figures: Sequence[Figure], cell: Cell, told: str = "") -> Cell:
+    """Return a number with a link to the first of the figures that it rests on; hovering names them all, after what is ``told``."""
     if not figures or cell.text == units.MISSING:
-        return cell
+        return replace(cell, title=told or cell.title)
     used = sorted(figures, key=lambda f: trust_order(f.trust))
     trusts = ", ".join(dict.fromkeys(f.trust for f in used))
     sources = "; ".join(f"{f.name} {figure_value(f)} ({f.trust})" for f in used)
-    return replace(cell, link=trusts, href=f"#{anchor(used[0])}", title=f"Rests on {sources}")
+    rests = f"Rests on {sources}"
+    return replace(cell, link=trusts, href=f"#{anchor(used[0])}", title=f"{told}; {rests[0].lower()}{rests[1:]}" if told else rests)
 
 
 def meetings(at: Focus) -> Table | None:
-    """Return where the energies of the chip rows in focus and of their ANN meet, along spike rate, T and batch size."""
+    """Return where the energies of the network on every chip and of its ANN meet, along spike rate, T and batch size."""
     contests = {c.row: c for c in at.comparison.contests}
-    found = [(row, contests[row.key]) for row in at.family if row.key in contests]
+    rows = dict.fromkeys((*at.family, *beside.alike(at.comparison, at.main)))
+    found = [(row, contests[row.key]) for row in rows if row.key in contests]
     if not found:
         return None
     lines = [
@@ -497,8 +491,8 @@ def meetings(at: Focus) -> Table | None:
 
 
 def _meeting(at: Focus, row: Row, value: float | None) -> Cell:
-    used = [f for f in figures_of(at.comparison, row) if uses(f, row, False)]
-    return Cell(units.MISSING) if value is None else _linked(used, Cell(units.significant(value), value))
+    used = beside.rests_on(at.comparison, row, row.energy.by_component if row.energy else ())
+    return Cell(units.MISSING) if value is None else linked(used, Cell(units.significant(value), value))
 
 
 def conventional(at: Focus) -> Table | None:
@@ -506,14 +500,14 @@ def conventional(at: Focus) -> Table | None:
     found = [c for c in at.comparison.conventional if c.ann == at.ann.key]
     if not found:
         return None
-    unit, factor = _prefix([c.energy.value for c in found], "J")
+    unit, factor = prefix([c.energy.value for c in found], "J")
     return texts(
         "conventional",
         "The ANN on conventional digital hardware, per inference. Not counted: "
         + "; ".join(dict.fromkeys(word for c in found for word in c.missing))
         + ".",
         ["Design", f"Energy [{unit}]", "MACs", "Batch"],
-        [[c.label, _bounded(c.energy, factor), _count(c.macs), c.batch] for c in found],
+        [[c.label, linked(c.figures, bounded(c.energy, factor)), _count(c.macs), c.batch] for c in found],
     )
 
 

@@ -203,7 +203,7 @@ class _Runner:
         first = self.ported[0]
         on = deployed[id(first)]
         recording = simulate(on, first.fold.probe, n_steps)
-        counts = activity(recording, on)
+        counts = activity(recording, on, inputs=first.fold.probe)
         spent, taken = energy(counts, on), latency(counts, on)
         return (
             OnChip(

@@ -148,13 +148,16 @@ def test_a_figure_that_lacks_something_does_not_load(missing):
     ("group", "name", "change", "message"),
     [
         ("energy", "spike_out", {"unit": '"pj"'}, "unknown unit 'pj'; did you mean 'pJ'"),
-        ("energy", "spike_out", {"unit": '"ns"'}, "measures [s], expected a unit of [J]"),
-        ("energy", "spike_out", {"value": -1}, "is negative"),
+        ("energy", "spike_out", {"unit": '"ns"'}, "measures [s]; expected one of fJ, pJ, nJ, uJ, mJ, J"),
+        ("energy", "spike_out", {"value": -1}, "-1 pJ is negative, expected zero or more"),
+        ("energy", "spike_out", {"value": -1, "low": 1, "high": 2, "note": '"n"'}, "-1 pJ is negative"),
+        ("limits", "neurons_per_core", {"value": 255.5, "unit": '"1"'}, "255.5 (a count), expected a whole number"),
+        ("arithmetic", "weight_bits", {"value": 4.5, "unit": '"bit"'}, "4.5 bit, expected a whole number"),
         ("energy", "spike_out", {"value": "nan"}, "not a finite number"),
         ("energy", "spike_out", {"value": '"2"'}, "not a finite number"),
         ("energy", "spike_out", {"value": "true"}, "not a finite number"),
         ("energy", "spike_out", {"source": '" "'}, "source is empty"),
-        ("energy", "spike_out", {"at": '""'}, 'write at = "unstated"'),
+        ("energy", "spike_out", {"at": '""'}, 'or at = "unstated"'),
         ("energy", "spike_out", {"trust": '"recalled"'}, "expected one of primary, quoted, derived"),
         ("energy", "spike_out", {"low": 3}, "does not hold"),
         ("energy", "spike_out", {"low": 2}, "need a note"),
@@ -166,7 +169,7 @@ def test_a_figure_that_lacks_something_does_not_load(missing):
         ("arithmetic", "overflow", {"value": '"explode"', "unit": '"-"'}, "expected 'saturate' or 'wrap'"),
         ("arithmetic", "resets", {"value": '"zero"', "unit": '"-"'}, "expected a list"),
         ("arithmetic", "comparison", {"value": '">"', "unit": '"1"'}, "a statement, not a measure"),
-        ("time", "tick", {"unit": '"pJ"'}, "expected a unit of [s]"),
+        ("time", "tick", {"unit": '"pJ"'}, "measures [J]; expected one of fs, ps, ns, us, ms, s"),
     ],
 )
 def test_wrong_figures_are_named(group, name, change, message):
@@ -175,6 +178,23 @@ def test_wrong_figures_are_named(group, name, change, message):
         text = f'title = "A chip"\nkind = "neuromorphic"\n[limits]\n{name} = {entry(**change)}\n'
     report = problems_of(text)
     assert f"{group}.{name}" in report and message in report
+
+
+@pytest.mark.parametrize(
+    ("group", "figures", "message"),
+    [
+        ("arithmetic", {"weight_min": 9, "weight_max": 7}, "arithmetic.weight_min: 9 is above arithmetic.weight_max, 7"),
+        ("arithmetic", {"weight_min": -7}, "arithmetic.weight_max: missing; weight_min means nothing without it"),
+        ("limits", {"delay_min": 9, "delay_max": 8}, "limits.delay_min: 9 is above limits.delay_max, 8"),
+        ("limits", {"mesh_width": 2}, "limits.mesh_height: missing; mesh_width means nothing without it"),
+        ("limits", {"cores_per_chip": 8, "mesh_width": 2, "mesh_height": 2}, "limits.cores_per_chip: 8, but the mesh has room for 4"),
+        ("limits", {"cores_per_chip": 3, "weight_words_by_core": [8, 8]}, "limits.weight_words_by_core: 2 cores, but cores_per_chip is 3"),
+    ],
+)
+def test_figures_that_contradict_each_other_do_not_load(group, figures, message):
+    stated = {name: entry(value=repr(value), unit='"-"' if isinstance(value, list) else '"1"') for name, value in figures.items()}
+    text = 'title = "A chip"\nkind = "neuromorphic"\n' + f"[{group}]\n" + "\n".join(f"{name} = {said}" for name, said in stated.items())
+    assert message in problems_of(text)
 
 
 def test_all_problems_are_listed_at_once():

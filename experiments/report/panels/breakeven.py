@@ -12,6 +12,7 @@ import numpy as np
 
 from ... import charts, units
 from ...comparison import Contest, Meeting, Row
+from ...targets import alike
 from . import panel
 from .panel import Focus, Panel, known, record
 
@@ -65,17 +66,35 @@ def _along(at: Focus, axis: str, curve: Callable[[Contest], Any], here: Callable
     marks = [record(x=here(c), energy_J=at_value, label="measured")] if line[0][0] <= here(c) <= line[-1][0] and at_value else []
     if meeting.at is not None and line[0][0] <= meeting.at <= line[-1][0]:
         marks.append(record(x=meeting.at, energy_J=level.value, label="break-even"))
+    others = _others(at, row, curve) if not of_ann else []
+    rest = [chip for chip in dict.fromkeys(r["chip"] for r in others)]
+    also = f" Thin lines: the same network on {panel.listed(rest)}." if rest else ""
     partial = " Figures of the chip are missing: its energy is a lower bound, and what is said of it here favours it." if c.partial else ""
     return Panel(
         f"energy-{axis.replace(' ', '-')}",
         "cost",
         _title(row, meeting),
-        f"{_held(axis)} Bands run from low to high. Without static power and overhead on both sides; the ANN at {c.design}.{partial} "
+        f"{_held(axis)} Bands run from low to high.{also} Without static power and overhead on both sides; the ANN at {c.design}.{partial} "
         f"{panel.context(row)}.",
         f"Line chart of energy against {SAID[axis]}. {meeting.words} Measured: chip {panel.quantity_range(c.snn, 'J')}, "
         f"ANN {panel.quantity_range(c.ann, 'J')}.",
-        charts.two_sides(rows, marks, f"{SAID[axis]} (log)", True, False, [("chip", row.label), ("ANN", _short(c))]),
+        charts.two_sides(rows, marks, f"{SAID[axis]} (log)", True, False, [("chip", row.label), ("ANN", _short(c))], others=others),
     )
+
+
+def _others(at: Focus, row: Row, curve: Callable[[Contest], Any]) -> list[dict[str, Any]]:
+    """Return the curves of the same network on the other chips, one each: as the row in focus resets, or else as the chip does."""
+    contests = {c.row: c for c in at.comparison.contests}
+    kin = [other for other in alike(at.comparison, row) if other.key in contests and other.settings["deploy.chip"] != row.settings["deploy.chip"]]
+    chosen: dict[str, Row] = {}
+    for other in sorted(kin, key=lambda other: other.group != row.group):
+        chosen.setdefault(str(other.settings["deploy.chip"]), other)
+    return [
+        record(chip=chip, x=p[0], energy_J=p[1], label=other.label)
+        for chip, other in chosen.items()
+        for p in np.asarray(curve(contests[other.key]), dtype=np.float64)
+        if p[1] > 0
+    ]
 
 
 def _title(row: Row, m: Meeting) -> str:

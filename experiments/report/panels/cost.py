@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ... import charts, units
 from ...comparison import Range, Row
-from ...designs import STANDING, dynamic, selected, short
+from ...designs import STANDING, dynamic, left_out, selected, short
+from ...targets import alike
 from . import panel
 from .panel import Focus, Panel, known, record
 
 LISTED = 12
+DWARFED = 12  # times the energy of the first row: a longer bar is left to the logarithmic chart
+WIDE = 30  # ratio of times above which their axis is logarithmic
 # Parts of the energy that follow the number of spikes; the others are paid whether or not anything fires.
 PER_SPIKE = ("synaptic operations", "spike routing", "spike out", "axon messages")
 
 
 def energy_components(at: Focus) -> Panel | None:
     """Draw the energy of the rows in focus and of the front, stacked by component."""
-    rows = _costed(at, lambda row: row.energy is not None)
-    if not rows:
+    every = _costed(at, lambda row: row.energy is not None)
+    if not every:
         return None
+    # Stacked bars start at zero: beside one a hundred times as long nobody could see the parts of the others.
+    most = DWARFED * known(every[0].energy).total.value
+    rows = [row for row in every if not most or known(row.energy).total.value <= most]
+    beyond = [f"{row.label} ({panel.quantity(known(row.energy).total.value, 'J')})" for row in every if row not in rows]
     names, grouped = _stacks(rows)
     parts, totals = [], []
     for row, stack in zip(rows, grouped, strict=True):
@@ -46,13 +53,14 @@ def energy_components(at: Focus) -> Panel | None:
     ranked = sorted(spent.by_component.items(), key=lambda item: -item[1].value)
     first = f"{ranked[0][0]} power" if ranked[0][0] in STANDING else ranked[0][0]
     share = ranked[0][1].value / spent.total.value if spent.total.value else 0.0
-    missing = _short((word for row in rows for word in known(row.energy).missing), spent.by_component)
+    missing = left_out((word for row in rows for word in known(row.energy).missing), spent.by_component)
     return Panel(
         "energy-components",
         "cost",
         f"{panel.capital(first)} take{'' if first.endswith('s') else 's'} {100 * share:.0f} % of the energy",
         f"Energy per inference, mean over {lead.n:,} test samples; the whisker spans the low and high that the published figures allow. "
-        + (f"Not in it, for want of a published figure: {panel.listed(missing)}." if missing else ""),
+        + (f"Not in it, for want of a published figure: {panel.listed(missing)}." if missing else "")
+        + (f" More than {DWARFED} times the first, so not drawn here but in the next chart: {panel.listed(beyond)}." if beyond else ""),
         "Stacked bars. "
         + " ".join(
             f"{row.label}: {panel.quantity_range(known(row.energy).total, 'J')}, of it "
@@ -94,12 +102,6 @@ def ordered(rows: Sequence[Row]) -> list[str]:
     return sorted(names, key=lambda name: (name in STANDING, -lead[name].value if name in lead else 0.0))
 
 
-def _short(texts: Iterable[str], counted: Iterable[str] = ()) -> list[str]:
-    """What is missing, each once and without its explanation, which stands under Method."""
-    names = dict.fromkeys(text.partition(":")[0] for text in texts)
-    return [f"part of {name}" if name in counted else name for name in names]
-
-
 def energy_platforms(at: Focus) -> Panel | None:
     """Draw the energy of the chip rows and of the ANN on conventional hardware on one logarithmic axis."""
     rows = _costed(at, lambda row: row.energy is not None and row.energy.total.value > 0)
@@ -107,7 +109,7 @@ def energy_platforms(at: Focus) -> Panel | None:
     if not rows or not others:
         return None
     stands = any(name in STANDING for row in rows for name in known(row.energy).by_component)
-    data = [_dot(row.label, panel.name(row), dynamic(row), "J") for row in rows[:6] if dynamic(row).value > 0]
+    data = [_dot(row.label, panel.name(row), dynamic(row), "J") for row in rows if dynamic(row).value > 0]
     if not data:
         return None
     if stands:
@@ -193,7 +195,8 @@ def latency(at: Focus) -> Panel | None:
     taken = known(lead.per_inference)
     bound = f" The time is set by: {lead.binding}." if lead.binding else ""
     through = f"; as a pipeline {units.significant(lead.throughput.value)} inferences a second" if lead.throughput else ""
-    missing = _short(word for row in rows for word in known(row.latency).missing)
+    missing = left_out(word for row in rows for word in known(row.latency).missing)
+    log = min(r["low"] for r in data) > 0 and max(r["high"] for r in data) > WIDE * min(r["low"] for r in data)
     return Panel(
         "latency",
         "cost",
@@ -201,7 +204,7 @@ def latency(at: Focus) -> Panel | None:
         f"Time from the first step to the answer, mean over {rows[0].n:,} test samples, whiskers from low to high.{bound} "
         + (f"Not in it: {panel.listed(missing)}." if missing else ""),
         "Dot chart. " + " ".join(f"{row['label']}: {row['text']}." for row in data),
-        charts.dots(data, "value", "time per inference", "s", log=False),
+        charts.dots(data, "value", f"time per inference{' (log)' if log else ''}", "s", log=log),
     )
 
 
@@ -236,8 +239,9 @@ def boundary(at: Focus) -> str:
 
 
 def _costed(at: Focus, has: Callable[[Row], bool]) -> list[Row]:
-    """Rows in focus first, then those on the front, then others on chips; of the headline's seed, at most a dozen."""
-    order = [at.main, *at.family, *(at.comparison[key] for key in at.comparison.pareto), *at.comparison.rows]
+    """Rows in focus first, then the same network on other chips, then the front, then others; of the headline's seed, at most a dozen."""
+    others = (*alike(at.comparison, at.main), *(at.comparison[key] for key in at.comparison.pareto), *at.comparison.rows)
+    order = [at.main, *at.family, *others]
     # A bar has one name: of runs that are called the same, the first.
     found: dict[str, Row] = {}
     for row in order:
