@@ -192,7 +192,8 @@ def figures(chip: Chip, used: Mapping[str, tuple[str, ...]]) -> tuple[Figure, ..
 
 def figures_beside() -> tuple[Figure, ...]:
     """Return the figures that the views without a chip rest on."""
-    chip, found = load_chip("cmos_45nm"), []
+    chip = load_chip("cmos_45nm")
+    found: list[Figure] = []
     for name, operations in BESIDE.values():
         found += figures(chip, {f"operations.{operation}": (name,) for operation in operations})
     memory = f"plus {views.RAM_SLOPE:.3g} J times elements times bits: the line through the SRAM figures of Horowitz 2014"

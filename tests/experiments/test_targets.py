@@ -10,12 +10,14 @@ from experiments import targets
 from experiments.compare import compare_store
 from experiments.comparison import Comparison
 from experiments.config import CONFIGS, parse
-from experiments.report import tables
-from experiments.report.panels import focus
+from experiments.report import cost_tables, tables
+from experiments.report.pages import _sources
+from experiments.report.panels import focus, panels
 from experiments.runner import RunnerOptions, run
 from experiments.summaries import comparison_lines
 from neuro.chip import list_chips, load_chip
 
+COSTS = ("Energy", "Latency", "With static", "Time", "A step", "Decision", "Pipeline")
 SPIKING = [name for name in list_chips() if load_chip(name).kind == "neuromorphic"]
 CONFIG = f"""
 title = "every chip"
@@ -141,3 +143,57 @@ def test_break_even_is_said_even_when_the_chip_loses(comparison):
     table = tables.meetings(focus(comparison))
     assert {row[1].text for row in table.rows} == {"spike rate", "steps", "batch"}
     assert all(row[3].text for row in table.rows) and "without static power" in table.caption
+
+
+def test_the_host_skips_the_zeros_that_the_ann_skips(comparison):
+    """A chip's first layer is charged as the design of the ANN beside it: products with a zero input are left out on both sides."""
+    ann = comparison.group("ann")[0]
+    row = next(row for row in comparison.rows if row.group == "chip")
+    design = next(c for c in comparison.conventional if c.ann == ann.key and c.sparse and c.precision == "int8" and c.node_nm == 45)
+    zeros = float(next(str(v) for k, v in comparison.data[0].extra.items() if k == "inputs that are zero").rstrip(" %")) / 100
+    assert 0.3 < zeros < 0.7  # half of the pixels of a digit
+    assert row.energy.by_component["host first layer"].value < design.energy.value
+    assert not any("every input is taken as nonzero" in note for note in row.chip_use.notes)
+
+
+def test_break_even_is_said_of_every_chip_with_a_figure(comparison):
+    at = focus(comparison)
+    said = {cells[0].text for cells in tables.meetings(at).rows}
+    placed = [row for row in comparison.rows if row.group in ("chip", "native")]
+    assert {row.settings["deploy.chip"] for row in placed} >= {"loihi1", "loihi1_sanafe", "spinnaker1", "spinnaker2"}
+    assert said == {row.label for row in placed}
+    for panel in (p for p in panels(comparison) if p.name in ("energy-steps", "energy-spike-rate")):
+        drawn = {entry["chip"] for entry in panel.spec["datasets"]["others"]}
+        assert drawn == {row.settings["deploy.chip"] for row in placed} - {at.main.settings["deploy.chip"]}
+
+
+def test_every_number_of_energy_and_time_leads_to_a_figure_that_can_be_opened(comparison):
+    """Two clicks: the number's trust leads to its figure, and the figure to a publication (or to a measurement of the project)."""
+    at = focus(comparison)
+    listed = {cells[0].anchor: cells for cells in tables.figures(_sources(comparison)).rows}
+    checked = 0
+    for table in (tables.summary(comparison), tables.targets(comparison), tables.energy(at), tables.conventional(at), cost_tables.by_layer(at), cost_tables.timing(at)):
+        by_row = table.name in ("energy", "energy-layers")  # there the link stands at the head of the line
+        costs = [0] if by_row else [k for k, c in enumerate(table.columns) if c.label.startswith(COSTS)]
+        for cells in table.rows:
+            for k in costs:
+                here = table.name == "targets" and cells[1].text == "this machine"  # measured now, no publication
+                if cells[k].text.strip() in ("-", "") or here:
+                    continue
+                assert cells[k].href.startswith("#figure-"), (table.name, cells[0].text, k)
+                source = listed[cells[k].href[1:]][3]
+                assert source.href.startswith("https://") or "docs/results/" in source.text, (table.name, cells[0].text, source.text)
+                checked += 1
+    assert checked > 80
+
+
+def test_layers_add_up_and_the_delay_product_is_energy_times_time(comparison):
+    at = focus(comparison)
+    for row in (at.chip, at.native):
+        assert sum(r.value for r in row.energy.layers.values()) == pytest.approx(row.energy.total.value, rel=1e-12)
+        assert row.latency.late.value == pytest.approx(row.latency.per_inference.value, rel=1e-9)  # no early exit: every sample alike
+    timing = cost_tables.timing(at)
+    k = [c.label for c in timing.columns].index("Energy \N{MULTIPLICATION SIGN} delay")
+    first = next(cells for cells in timing.rows if cells[0].text == at.chip.label)
+    assert first[k].sort == pytest.approx(at.chip.energy.total.value * at.chip.latency.per_inference.value, rel=1e-12)
+    assert len(timing.rows) == sum(row.group in ("chip", "native") for row in comparison.rows)
