@@ -110,7 +110,7 @@ def _overhead(group: str, repeats: int, folder: Path) -> None:
     steps = max(8, round(64 / max(spent.simulated)))
     # Trials that differ in the read-out alone share everything but the simulation.
     experiment = parse(LONG.format(starts=list(range(repeats + 1)), steps=steps))
-    ends = [0.0]
+    ends: list[float] = []
     spent.clear()
     with spent:
         chosen = tuple(t for t in experiment.trials if t.group == group)

@@ -95,7 +95,7 @@ def steps(curves: Rows, reference: Rows, faint: Rows, labels: Rows, domain: tupl
     faint : run, group, step, accuracy; labels : group, step, accuracy (where to write the group's name);
     domain : of the accuracy axis; right : pixels left free for the names.
     """
-    x = alt.X("step:Q", title="time steps", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False, zero=False))
+    x = alt.X("step:Q", title="time steps", axis=_whole(row["step"] for row in curves), scale=alt.Scale(nice=False, zero=False))
     y, low, high = _accuracy(domain)
     colour = _group_colour(legend=False)
     dash = _group_dash()
@@ -135,8 +135,8 @@ def steps(curves: Rows, reference: Rows, faint: Rows, labels: Rows, domain: tupl
 def tradeoff(points: Rows, front: Rows, ring: Rows, references: Rows, x: str, x_title: str, unit: str, domain: tuple[float, float]) -> Spec:
     """Draw accuracy against a cost on a logarithmic axis, with intervals both ways and the Pareto front.
 
-    points : label, group, x (field ``x``), x_low, x_high, accuracy, low, high, name ("" or what to write beside it);
-    front : x, accuracy in order of x; ring : the points to ring; references : label, group, x, accuracy, name.
+    points : label, group, x (field ``x``), x_low, x_high, accuracy, low, high, name ("" or what to write beside it); those outside
+    ``domain`` are in the data and not in the picture; front : x, accuracy in order of x; ring : the points to ring; references : label, group, x, accuracy, name.
     """
     everything = [*points, *references]
     scale, axis = _log([row.get(name) for row in everything for name in (x, f"{x}_low", f"{x}_high")], unit)
@@ -155,15 +155,15 @@ def tradeoff(points: Rows, front: Rows, ring: Rows, references: Rows, x: str, x_
     beside = alt.Chart(alt.NamedData("references"))
     crowded = len(points) > 24
     layers: list[Any] = [
-        alt.Chart(alt.NamedData("front")).mark_line(color=MUTED, strokeWidth=1.5, interpolate="step-after").encode(axis_x, axis_y),
-        cloud.mark_rule(opacity=0.12 if crowded else 0.5).encode(axis_x, low, high, color=colour),
-        cloud.mark_rule(opacity=0.12 if crowded else 0.5).encode(
+        alt.Chart(alt.NamedData("front")).mark_line(color=MUTED, strokeWidth=1.5, interpolate="step-after", clip=True).encode(axis_x, axis_y),
+        cloud.mark_rule(opacity=0.12 if crowded else 0.5, clip=True).encode(axis_x, low, high, color=colour),
+        cloud.mark_rule(opacity=0.12 if crowded else 0.5, clip=True).encode(
             alt.X(f"{x}_low:Q", scale=scale), alt.X2(f"{x}_high:Q"), axis_y, color=colour
         ),
         beside.mark_point(filled=True, size=70, opacity=1).encode(axis_x, axis_y, shape, color=colour, tooltip=tooltip[:2] + tooltip[4:]),
-        cloud.mark_point(filled=True, size=70, opacity=0.75 if crowded else 1).encode(axis_x, axis_y, shape, color=colour, tooltip=tooltip),
+        cloud.mark_point(filled=True, size=70, opacity=0.75 if crowded else 1, clip=True).encode(axis_x, axis_y, shape, color=colour, tooltip=tooltip),
     ]
-    layers.append(alt.Chart(alt.NamedData("ring")).mark_point(filled=False, size=220, color=TEXT, strokeWidth=1.5).encode(axis_x, axis_y))
+    layers.append(alt.Chart(alt.NamedData("ring")).mark_point(filled=False, size=220, color=TEXT, strokeWidth=1.5, clip=True).encode(axis_x, axis_y))
     # Names are not colour-coded data: one muted ink, beside their point, written towards the middle of the chart.
     middle = math.sqrt(math.prod(scale.domain))
     named = [
@@ -174,7 +174,7 @@ def tradeoff(points: Rows, front: Rows, ring: Rows, references: Rows, x: str, x_
             "side": ("left" if row[x] < middle else "right") + (" below" if row["group"] == "ANN" else ""),
         }
         for row in everything
-        if row["name"]
+        if row["name"] and row["accuracy"] >= domain[0]
     ]
     label = alt.Chart(alt.NamedData("names"))
     for side, align, dx, dy in (("left", "left", 8, -9), ("right", "right", -8, -9), ("left below", "left", -4, 14), ("right below", "right", 4, 14)):
@@ -312,7 +312,15 @@ def density(cells: Rows, diagonal: Rows, x_title: str, y_title: str, colour: str
     """
     largest = max(row["pairs"] for row in cells)
     x = alt.X("x_low:Q", title=x_title, scale=alt.Scale(nice=False, zero=True), axis=alt.Axis(tickCount=6))
-    y = alt.Y("y_low:Q", title=y_title, scale=alt.Scale(nice=False, zero=False), axis=alt.Axis(tickCount=6, grid=False))
+    # The lowest and highest bins reach half their height beyond the rates that can occur.
+    highest = max((row["y_low"] + row["y_high"]) / 2 for row in cells)
+    marks = [k / 5 for k in range(math.floor(5 * highest + 1e-6) + 1)]
+    y = alt.Y(
+        "y_low:Q",
+        title=y_title,
+        scale=alt.Scale(nice=False, zero=False),
+        axis=alt.Axis(values=marks if len(marks) in range(3, 12) else alt.Undefined, tickCount=6, grid=False, labelOverlap=False),
+    )
     shade = alt.Opacity("pairs:Q", scale=alt.Scale(type="log", domain=[1, max(largest, 2)], range=[0.12, 1]), legend=None)
     rect = (
         alt.Chart(alt.NamedData("data"))
@@ -365,6 +373,7 @@ def histogram(bins: Rows, marks: Rows, x_title: str, y_title: str, colour: str, 
     if len(marks) <= 8:
         rules = mark.mark_rule(color=mark_colour, strokeWidth=1.5, opacity=0.9).encode(alt.X("value:Q"), tooltip=tooltip)
     else:
+        axis.titleY = -20  # above the strip
         ticks = mark.mark_tick(color=mark_colour, thickness=1.5, size=14, opacity=0.9, orient="vertical")
         rules = ticks.encode(alt.X("value:Q"), y=alt.value(-8), tooltip=tooltip)
     return _spec(alt.layer(bars_, rules), {"data": bins, "marks": marks}, 220)
@@ -434,7 +443,7 @@ def lines(
     """
     names = _labels(rows, "series")
     colours = [*COMPONENT_COLOURS.values()]
-    x = alt.X("step:Q", title=x_title, axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(zero=False, nice=False))
+    x = alt.X("step:Q", title=x_title, axis=_whole(row["step"] for row in rows), scale=alt.Scale(zero=False, nice=False))
     y = alt.Y(f"{field}:Q", title=y_title, axis=alt.Axis(tickCount=5, labelExpr="format(datum.value, ',.4~f')"))
     pens = [named.get(name, (MUTED, ""))[0] if named else colours[k % len(colours)] for k, name in enumerate(names)]
     legend = None if named else alt.Legend(title=series_title or None, titleOrient="left", columns=6)
@@ -469,7 +478,8 @@ def raster(points: Rows, windows: Rows, order: Sequence[str]) -> Spec:
 
     points : step, neuron, population, y; windows : population, first, last, y_low, y_high.
     """
-    x = alt.X("step:Q", title="chip step", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False, zero=False))
+    ends = [row[end] for row in windows for end in ("first", "last")]
+    x = alt.X("step:Q", title="chip step", axis=_whole(ends), scale=alt.Scale(nice=False, zero=False))
     y = alt.Y("y:Q", title="neuron", axis=alt.Axis(labels=False, ticks=False, grid=False), scale=alt.Scale(nice=False, reverse=True))
     shade = alt.Chart(alt.NamedData("windows"))
     layers = [
@@ -695,6 +705,14 @@ def log_values(values: Iterable[float | None]) -> tuple[list[float], list[float]
     return [low, high], marks
 
 
+def whole_values(values: Iterable[float], most: int = 9) -> list[int]:
+    """Return the labelled values of an axis of steps: whole numbers, at most so many; halves rounded would be there twice."""
+    found = list(values)
+    first, last = math.ceil(min(found)), math.floor(max(found))
+    apart = next(m * 10**k for k in range(12) for m in (1, 2, 5) if (last - first) / (m * 10**k) < most)
+    return [k for k in range(first, last + 1) if k % apart == 0 or (k == first and -first % apart > apart / 2)]
+
+
 def component_colours(components: Sequence[str]) -> list[str]:
     """Return one colour a component: its own, or for one without, the next that is free (then again from the first)."""
     free = [colour for name, colour in COMPONENT_COLOURS.items() if name not in components] or list(COMPONENT_COLOURS.values())
@@ -707,6 +725,10 @@ def _accuracy(domain: tuple[float, float]) -> tuple[alt.Y, alt.Y, alt.Y2]:
     scale = alt.Scale(domain=list(domain), nice=False, zero=False)
     y = alt.Y("accuracy:Q", title="accuracy", scale=scale, axis=alt.Axis(labelExpr=PERCENT, tickCount=6))
     return y, alt.Y("low:Q", scale=scale), alt.Y2("high:Q")
+
+
+def _whole(values: Iterable[float]) -> alt.Axis:
+    return alt.Axis(values=whole_values(values), format="d")
 
 
 def _log(values: Iterable[float | None], unit: str) -> tuple[alt.Scale, alt.Axis]:
@@ -734,7 +756,7 @@ def _group_shape(names: Sequence[str] = tuple(SHAPES)) -> alt.Shape:
 def _above(chart: alt.Chart, y: alt.Y) -> alt.Chart:
     """Write the name of a line, and its number, above it: beside it, long names would leave a narrow screen no room to draw."""
     text = "datum.label + (datum.text ? ':  ' + datum.text : '')"
-    return chart.mark_text(align="left", dy=-11).encode(y, x=alt.value(0), text="said:N").transform_calculate(said=text)
+    return chart.mark_text(align="left", dy=-11, limit=alt.ExprRef("width")).encode(y, x=alt.value(0), text="said:N").transform_calculate(said=text)
 
 
 def _written(chart: alt.Chart, colour: str, **place: Any) -> list[alt.Chart]:

@@ -6,13 +6,13 @@ import contextlib
 import functools
 import inspect as reflection
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from .terminal import Terminal, check_writable, complain, guarded
+from .terminal import Terminal, check_writable, complain, guarded, progress_words
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -129,6 +129,9 @@ def _flag(name: str, flags: tuple[str, ...], text: str) -> reflection.Parameter:
     )
 
 
+OUTER = ("trials", "tuning")  # stages of which all others are parts
+
+
 @contextlib.contextmanager
 def bars(terminal: Terminal) -> Iterator[ProgressCallback]:
     """Yield a progress callback that draws a bar on a terminal, for work that takes more than a second."""
@@ -145,8 +148,12 @@ def bars(terminal: Terminal) -> Iterator[ProgressCallback]:
             live = _live()
             live.start()
         if report.stage not in shown:
-            shown[report.stage] = live.add_task(f"{report.stage:<22}", total=report.total, info="")
-        live.update(shown[report.stage], completed=report.done, total=report.total, info=_info(report.info))
+            shown[report.stage] = live.add_task(f"{report.stage:<12}", total=report.total, info="")
+        for inner in set(shown) - {report.stage} if report.stage in OUTER else ():
+            # What a trial did is over when the trial is; training that stops early never reports its last epoch.
+            live.remove_task(shown.pop(inner))
+            began.pop(inner)
+        live.update(shown[report.stage], completed=report.done, total=report.total, info=progress_words(report.done, report.total, report.info))
         if report.done >= report.total:
             live.remove_task(shown.pop(report.stage))
             began.pop(report.stage)
@@ -162,12 +169,8 @@ def _live() -> RichProgress:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[info]}"), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(10), TextColumn("{task.fields[info]}"), TimeElapsedColumn())
     return Progress(*columns, console=Console(stderr=True), transient=True)
-
-
-def _info(info: Mapping[str, float]) -> str:
-    return "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in info.items())
 
 
 def _ignore(report: Progress) -> None:

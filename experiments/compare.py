@@ -83,11 +83,12 @@ def compare(
     summaries = _summaries(everything, varied)
     main = headline(everything)
     shown = _relatives(main, everything)
+    conventional = tuple(_parts(done, "conventional", list[Conventional], flat=True))
     everything = [row if row.key in shown else replace(row, traces=()) for row in everything]
     comparison = Comparison(
         title=experiment.title if experiment is not None else "Comparison",
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        verdict=verdict(everything, main, tests, summaries),
+        verdict=verdict(everything, main, tests, summaries, conventional),
         headline=main,
         rows=tuple(everything),
         data=_unique(_parts(done, "data", DataCard), lambda d: (d.name, d.n_test, d.split)),
@@ -96,7 +97,7 @@ def compare(
         summaries=summaries,
         tests=tests,
         pareto=front,
-        conventional=tuple(_parts(done, "conventional", list[Conventional], flat=True)),
+        conventional=conventional,
         machines=tuple(_parts(done, "machines", list[Conventional], flat=True)),
         here=tuple(_parts(done, "here", list[HereNow], flat=True)),
         rivals=_unique(_parts(done, "rivals", list[Rival], flat=True), lambda r: (r.ann, r.label)),
@@ -284,9 +285,9 @@ def _summaries(rows: Sequence[Row], varied: Sequence[str]) -> tuple[SeedSummary,
                 settings=first.settings,
                 rows=tuple(row.key for row in members),
                 n_seeds=len(members),
-                accuracy=over(lambda r: r.accuracy and r.accuracy.value),
+                accuracy=_as_share(over(lambda r: r.accuracy and r.accuracy.value)),
                 loss=over(lambda r: r.loss and r.loss.value),
-                disagreement=over(lambda r: r.disagreement and r.disagreement.value),
+                disagreement=_as_share(over(lambda r: r.disagreement and r.disagreement.value)),
                 spikes=over(lambda r: r.spikes),
                 synaptic_operations=over(lambda r: r.synaptic_operations),
                 energy=over(lambda r: r.energy and r.energy.total.value),
@@ -294,6 +295,11 @@ def _summaries(rows: Sequence[Row], varied: Sequence[str]) -> tuple[SeedSummary,
             )
         )
     return tuple(found)
+
+
+def _as_share(r: Range | None) -> Range | None:
+    """Return a t interval over a few seeds cut to what a share can be."""
+    return None if r is None else Range(r.value, max(0.0, r.low), min(1.0, r.high))
 
 
 def _relatives(key: str, rows: Sequence[Row]) -> set[str]:

@@ -11,7 +11,7 @@ import itertools
 import json
 import os
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,8 +21,12 @@ import msgspec
 
 from converters.methods import METHODS
 from converters.train import TrainOptions
+from neuro.chip import list_chips
 from neuro.deploy import DeployOptions
+from neuro.encoding import ENCODINGS
+from neuro.engines import ENGINES
 from neuro.errors import SpecError, nearest, problems
+from neuro.readout import READOUTS
 
 from .datasets import DATASETS, options_type
 from .store import canonical, key_of
@@ -32,6 +36,7 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 FILLED = ("options", "sha256")  # written by the program, not by the user
 Objective = Literal["energy", "latency", "synaptic_operations", "spikes", "n_steps"]
 FILES = (".npz", ".csv", ".csv.gz")
+RUN_NAMES: dict[str, Collection[str]] = {"encoding": ENCODINGS, "readout": READOUTS, "engine": ENGINES, "exit_measure": ("margin", "softmax")}
 Natural = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -302,7 +307,7 @@ def parse(
     if not causes and "hidden" in raw.get("model", {}) and all(m.file for m in found["model"]):
         causes.append("model.hidden has no effect: model.file names a trained network; take one of the two away")
     if causes:
-        raise SpecError(problems(f"{name} cannot be used:", causes, "Nothing was run."))
+        raise SpecError(problems(f"{name} cannot be used:", [*causes, *_unknown_names(raw)], "Nothing was run."))
     return Experiment(
         title=title,
         seeds=tuple(dict.fromkeys(seeds)),
@@ -508,6 +513,33 @@ def _model_table(table: str, values: dict[str, Any], causes: list[str]) -> list[
 
 def _run_table(table: str, values: dict[str, Any], causes: list[str]) -> list[RunSettings]:
     return _struct_table(table, values, causes, RunSettings)
+
+
+def _unknown_names(raw: Mapping[str, Any]) -> list[str]:
+    """Return the names that nothing has, of a config that is refused already; of one that is not, ``plan`` tells them beside missing files."""
+
+    def given(table: str, key: str) -> list[str]:
+        values = raw.get(table, {})
+        value = values.get(key, []) if isinstance(values, dict) else []
+        return [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, str) and v]
+
+    causes = [unknown_name(what, value) for what in RUN_NAMES for value in given("run", what) if value not in RUN_NAMES[what]]
+    return causes + [unknown_chip(name) for name in given("deploy", "chip") if not is_chip(name)]
+
+
+def unknown_name(what: str, value: str) -> str:
+    """Return what to say of a setting of ``[run]`` that names nothing."""
+    return f"run.{what}: {value!r} is not known{nearest(value, RUN_NAMES[what])}"
+
+
+def is_chip(name: str) -> bool:
+    """Whether a name is that of a chip that ships, or may be that of a chip file."""
+    return name in list_chips() or name.endswith(".toml")
+
+
+def unknown_chip(name: str) -> str:
+    """Return what to say of a chip that is neither."""
+    return f"deploy.chip: {name!r} is not known{nearest(name, list_chips())}, and no .toml file"
 
 
 TABLES: dict[str, Callable[[str, dict[str, Any], list[str]], list[Any]]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 from .comparison import Comparison, Conventional, Range, Row
 
@@ -11,11 +12,16 @@ STANDING = ("static", "overhead")
 
 
 def selected(comparison: Comparison, ann: Row, most: int = 4) -> list[Conventional]:
-    """Return a few conventional designs of an ANN: one sample at a time where there is one, int8 that skips zeros first.
+    """Return a few conventional designs of an ANN: one sample at a time where there is one, int8 that skips zeros first."""
+    return of_ann(comparison.conventional, ann.key)[:most]
+
+
+def of_ann(conventional: Iterable[Conventional], ann: str) -> list[Conventional]:
+    """Return the designs of an ANN, one of a kind, fairest first.
 
     The fair counterpart of a spiking chip is int8 hardware that skips zeros, at the smallest batch.
     """
-    found = [c for c in comparison.conventional if c.ann == ann.key]
+    found = [c for c in conventional if c.ann == ann]
     found.sort(key=lambda c: (c.batch, c.node_nm != 45, c.precision != "int8", not c.sparse, c.energy.value))
     chosen: list[Conventional] = []
     kinds: set[tuple[object, ...]] = set()
@@ -24,7 +30,7 @@ def selected(comparison: Comparison, ann: Row, most: int = 4) -> list[Convention
         if kind not in kinds:
             kinds.add(kind)
             chosen.append(c)
-    return chosen[:most]
+    return chosen
 
 
 def short(c: Conventional) -> str:
@@ -43,3 +49,8 @@ def dynamic(row: Row) -> Range:
     """Return a row's energy inside the boundary of a conventional design: without static power and overhead [J]."""
     parts = [r for name, r in (row.energy.by_component if row.energy else {}).items() if name not in STANDING]
     return Range(*(sum(getattr(r, end) for r in parts) for end in ("value", "low", "high")))
+
+
+def against(ours: Range, rival: Range) -> Literal["more", "less", "either"]:
+    """Return whether an energy is above another, below it, or whether their figures overlap so that either may be."""
+    return "more" if ours.low > rival.high else "less" if ours.high < rival.low else "either"

@@ -11,13 +11,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from neuro.chip import list_chips, load_chip
-from neuro.encoding import ENCODINGS
-from neuro.engines import ENGINES
-from neuro.errors import SpecError, SpikeportError, nearest, problems
-from neuro.readout import READOUTS
+from neuro.chip import load_chip
+from neuro.errors import SpecError, SpikeportError, problems
 
-from .config import DataSettings, DeploySettings, Experiment, ModelSettings, Trial
+from .config import RUN_NAMES, DataSettings, DeploySettings, Experiment, ModelSettings, Trial, is_chip, unknown_chip, unknown_name
 from .datasets import Dataset
 from .datasets.base import sha256_file
 from .files import chip_path, find_file, load_data
@@ -115,7 +112,7 @@ def resolved(experiment: Experiment, data_dir: str = "") -> Experiment:
         return sha256_file(find_file(name, experiment.folder, data_dir))
 
     def of_chip(deploy: DeploySettings) -> str:
-        if not _is_chip(deploy.chip):
+        if not is_chip(deploy.chip):
             return ""  # named among the contradictions
         return load_chip(chip_path(deploy.chip, experiment.folder)).sha256
 
@@ -133,14 +130,7 @@ def contradictions(experiment: Experiment) -> list[str]:
     """Return what is unknown in the settings, or contradicts, in words."""
     causes = []
     for run in experiment.run:
-        for what, value, known in (
-            ("encoding", run.encoding, ENCODINGS),
-            ("readout", run.readout, READOUTS),
-            ("engine", run.engine, ENGINES),
-            ("exit_measure", run.exit_measure, ("margin", "softmax")),
-        ):
-            if value not in known:
-                causes.append(f"run.{what}: {value!r} is not known{nearest(value, known)}")
+        causes += [unknown_name(what, getattr(run, what)) for what in RUN_NAMES if getattr(run, what) not in RUN_NAMES[what]]
         if run.exit_threshold and run.exit_min_steps > run.n_steps:
             causes.append(
                 f"run.exit_min_steps {run.exit_min_steps} is above run.n_steps {run.n_steps}: no sample could stop"
@@ -162,15 +152,8 @@ def contradictions(experiment: Experiment) -> list[str]:
             causes.append(
                 f"convert.method {convert.method!r} decides after its pre-steps: run.exit_threshold cannot go with it"
             )
-    for deploy in experiment.deploy:
-        name = deploy.chip
-        if not _is_chip(name):
-            causes.append(f"deploy.chip: {name!r} is not known{nearest(name, list_chips())}, and no .toml file")
+    causes += [unknown_chip(deploy.chip) for deploy in experiment.deploy if not is_chip(deploy.chip)]
     return list(dict.fromkeys(causes))
-
-
-def _is_chip(name: str) -> bool:
-    return name in list_chips() or name.endswith(".toml")
 
 
 @dataclass(frozen=True)

@@ -250,6 +250,8 @@ def _drive(
     total = present + len(state.trials)
     running: set[str] = set()
     best: float | None = None
+    if progress is not None:
+        progress(Progress("trials", present, total))
     while len(state.finished) < len(state.jobs):
         while state.ready and helpers.room() > 0:
             name = state.ready.popleft()
@@ -266,8 +268,11 @@ def _drive(
             best = max((a for a in (best, outcome.accuracy) if a is not None), default=None)
             _finish(report.name, outcome, state, store)
         done = sum(key in state.finished for key in state.trials)
-        if progress is not None and done:
-            info = {"rate": done / max(time.monotonic() - began, 1e-9)}
+        if progress is not None:
+            spent = max(time.monotonic() - began, 1e-9)
+            info = {"rate": done / spent} if done else {}
+            if done >= max(3, len(state.trials) / 20):  # the first trials wait for what all share
+                info["seconds_left"] = (len(state.trials) - done) * spent / done
             info["failed"] = sum(o.status == "failed" for k, o in state.finished.items() if k in state.trials)
             if best is not None:
                 info["best"] = best

@@ -91,7 +91,7 @@ class Store:
         if not isinstance(found, dict) or found.get("format") != FORMAT or found.get("version") != VERSION:
             raise StoreError(
                 f"{self.folder}: holds a store of version {found.get('version') if isinstance(found, dict) else '?'}, "
-                f"this release reads version {VERSION}; results are never mixed: name another folder"
+                f"this release reads version {VERSION}; results are never mixed: name another folder. Nothing was run or changed."
             )
         self.id: str = str(found.get("id", ""))
 

@@ -202,7 +202,7 @@ def plan_lines(plan: Plan, experiment: Experiment) -> tuple[list[str], dict[str,
         state = "to run" if trial.key in missing else "there"
         rows.append((state, GROUPS_SAID[trial.group], *(_said(values.get(name)) for name in varied)))
     shown = rows if len(rows) <= MOST_ROWS else rows[:MOST_ROWS]
-    lines = [f"{experiment.title}: {len(plan.trials)} trials, {len(plan.trials) - len(plan.missing)} of them there already", ""]
+    lines = [f"{experiment.title}  {len(plan.trials)} trials, {len(plan.trials) - len(plan.missing)} of them there already", ""]
     lines += table(("", "", *(name.rpartition(".")[2] for name in varied)), shown)
     if len(shown) < len(rows):
         lines.append(f"  ... and {len(rows) - len(shown)} more (--json shows all)")

@@ -13,6 +13,7 @@ from .designs import STANDING, left_out
 NODES = (45.0, 7.0)
 PRECISIONS = ("int8", "fp32")
 MEMORY = "SRAM (1 MiB)"
+MOST = 8  # trials without a result that are named for one reason
 KINDS = {
     "chip": "chip",
     "refused": "chip, refused",
@@ -116,7 +117,9 @@ def _together(labels: Sequence[str]) -> str:
     parts = [label.split(", ") for label in labels]
     shared = [part for part in parts[0] if all(part in other for other in parts)]
     own = [", ".join(part for part in one if part not in shared) or "no more" for one in parts]
-    return f"{', '.join(shared)} ({'; '.join(own)})" if shared else "; ".join(labels)
+    if len(own) > MOST:
+        own = [*own[: MOST - 1], f"and {len(own) - MOST + 1} more"]
+    return f"{', '.join(shared)} ({'; '.join(own)})" if shared else "; ".join(labels if len(labels) <= MOST else [*labels[: MOST - 1], f"and {len(labels) - MOST + 1} more"])
 
 
 # -- lines ------------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from .units import percent, seconds
+
 COLUMN = 24
 
 
@@ -55,6 +57,33 @@ class Terminal:
 def wrap(text: str, indent: str = "  ", width: int = 100) -> list[str]:
     """Return a long sentence as indented lines."""
     return textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=indent)
+
+
+def progress_words(done: int, total: int, info: Mapping[str, float], width: int = 46) -> str:
+    """Return what stands beside a bar: how many, how fast, how long still, the best so far; so many letters at most.
+
+    A bar beside longer words would be squeezed away on a terminal of 80 columns.
+    """
+    parts = [f"{done:,}/{total:,}"]
+    for name, value in info.items():
+        if name == "rate":
+            parts.append(f"{value:.2g}/s")
+        elif name == "seconds_left":
+            parts.append(f"{seconds(value)} left")
+        elif name == "best":
+            parts.append(f"best {percent(value)}")
+        elif name == "failed":
+            parts += [f"{value:.0f} failed"] if value else []
+        elif name != "learning_rate":  # follows a schedule that is known
+            parts.append(f"{name.replace('_', ' ')} {value:.3g}")
+    # Failures are told even where there is little room.
+    parts.sort(key=lambda part: not part.endswith(("failed", f"/{total:,}")))
+    text = parts[0]
+    for part in parts[1:]:
+        if len(text) + 2 + len(part) > width:
+            break
+        text += f"  {part}"
+    return text
 
 
 def _plain(value: Any) -> Any:

@@ -7,12 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from .comparison import PairTest, Range, Row, SeedSummary
+from .comparison import Conventional, PairTest, Range, Row, SeedSummary
+from .designs import STANDING, against, dynamic, of_ann, short
 from .statistics import holm
-from .units import si, si_range
+from .units import si, si_range, significant
 
 REAL = 0.05
 MARGIN = 0.01  # of accuracy
+ENERGY = {
+    "more": "takes more energy than its source on digital hardware",
+    "less": "takes less energy than its source on digital hardware",
+    "either": "may take more or less energy than its source on digital hardware",
+}
 
 
 def headline(rows: Sequence[Row]) -> str:
@@ -44,8 +50,10 @@ def _close(row: Row) -> bool:
     return row.loss is not None and row.loss.high <= MARGIN
 
 
-def verdict(rows: Sequence[Row], key: str, tests: Sequence[PairTest], summaries: Sequence[SeedSummary]) -> str:
-    """Return one sentence: what the network does, how it differs from its source, and whether the data can tell."""
+def verdict(
+    rows: Sequence[Row], key: str, tests: Sequence[PairTest], summaries: Sequence[SeedSummary], conventional: Sequence[Conventional] = ()
+) -> str:
+    """Return one sentence: whether accuracy is kept and energy saved, then the numbers, and whether the data can tell."""
     by_key = {row.key: row for row in rows}
     if key not in by_key:
         return "No spiking network was run."
@@ -55,24 +63,51 @@ def verdict(rows: Sequence[Row], key: str, tests: Sequence[PairTest], summaries:
     many = sum(r.group == row.group and _chip(r) == _chip(row) for r in rows)
     why = "the cheapest that loses at most 1 point with 95 % confidence" if _close(row) else "the one that loses least"
     of_many = f" (of {many} such runs {why}, chosen on these samples)" if many > summary.n_seeds else ""
-    where, cost = f"{_where(row)} the network{of_many}", _costs(row)
+    digital = next(iter(of_ann(conventional, row.ann)), None) if row.energy is not None else None
+    where, cost = f"{_where(row)} the network{of_many}", _costs(row, digital)
+    spent = "" if digital is None else _spent(row, digital)
     if row.accuracy is None or ann.accuracy is None:
-        return f"{where} predicts the {row.n:,} test samples with R2 = {row.r2 or 0:.3f}, its source with {ann.r2 or 0:.3f}{cost}."
+        answer = f" {spent}: it" if spent else ""
+        return f"{where}{answer} predicts the {row.n:,} test samples with R2 = {row.r2 or 0:.3f}, its source with {ann.r2 or 0:.3f}{cost}."
     if summary.n_seeds > 1 and summary.accuracy is not None and summary.loss is not None:
         p = seeds_p(summaries, summary, rows)
+        answer = _answer(summary.loss, p < REAL, f"{summary.n_seeds} seeds", spent)
         right = f"{_points(summary.accuracy, row.n)} of {row.n:,} test samples right (mean over {summary.n_seeds} seeds, {_interval(summary.accuracy, row.n)})"
         name = f"(t test over seeds, Holm-corrected p = {_p(p)})"
         told = f"a real difference {name}" if p < REAL else f"which {summary.n_seeds} seeds cannot tell from none {name}"
-        return f"{where} answers {right}, {_loss(summary.loss)}, {told}{cost}."
+        return f"{where} {answer}: it answers {right}, {_loss(summary.loss)}, {told}{cost}."
     test = next((t for t in tests if t.a == row.ann and t.b == row.key), None)
-    text = f"{where} answers {_points(row.accuracy, row.n)} of {row.n:,} test samples right ({_interval(row.accuracy, row.n)})"
+    text = f"answers {_points(row.accuracy, row.n)} of {row.n:,} test samples right ({_interval(row.accuracy, row.n)})"
     if test is None or row.loss is None:
-        return f"{text}, its source {_points(ann.accuracy, ann.n)}{cost}."
+        return f"{where} {text}, its source {_points(ann.accuracy, ann.n)}{cost}."
+    text = f"{where} {_answer(row.loss, test.real, f'{row.n:,} samples', spent)}: it {text}"
     if test.only_a == test.only_b == 0:
         return f"{text}, exactly those that its source answers right{cost}."
     name = f"(exact McNemar test, Holm-corrected p = {_p(test.p_holm)})"
     told = f"a real difference {name}" if test.real else f"a difference that {row.n:,} samples cannot tell from chance {name}"
     return f"{text}, {_loss(row.loss)}, {told}{cost}."
+
+
+def _spent(row: Row, digital: Conventional) -> str:
+    """Return whether a row takes more energy than its source on digital hardware; a sum that lacks figures proves no saving."""
+    told = against(dynamic(row), digital.energy)
+    return ENERGY[told] + (", as far as figures are published" if told == "less" and row.energy and row.energy.missing else "")
+
+
+def _answer(loss: Range, real: bool, judges: str, spent: str) -> str:
+    """Return whether accuracy is kept and, where it is known, energy saved: the answer before the numbers."""
+    kept = loss.high <= MARGIN
+    if kept:
+        accuracy = "keeps its accuracy within a point"
+    elif real:
+        accuracy = "loses accuracy" if loss.value > 0 else "gains accuracy"
+    else:
+        accuracy = f"may lose more than a point of accuracy, which {judges} cannot tell,"
+    if not spent:
+        return accuracy.rstrip(",")
+    good = kept or (real and loss.value < 0)
+    saves = "less energy" in spent and "more or" not in spent
+    return f"{accuracy} {'and' if good == saves else 'but'} {spent}"
 
 
 def seeds_p(summaries: Sequence[SeedSummary], wanted: SeedSummary, rows: Sequence[Row]) -> float:
@@ -106,9 +141,7 @@ def _points(share: Range, n: int) -> str:
 
 
 def _interval(share: Range, n: int) -> str:
-    # A t interval over a few seeds may leave the range of a share.
-    low, high = max(0.0, share.low), min(1.0, share.high)
-    return f"95 % interval {100 * low:.{_digits(n)}f} to {100 * high:.{_digits(n)}f}"
+    return f"95 % interval {100 * share.low:.{_digits(n)}f} to {100 * share.high:.{_digits(n)}f}"
 
 
 def _digits(n: int) -> int:
@@ -128,7 +161,7 @@ def _signed(share: float) -> str:
     return "0" if float(text) == 0 else text
 
 
-def _costs(row: Row) -> str:
+def _costs(row: Row, digital: Conventional | None) -> str:
     parts = []
     if row.energy is not None:
         e = row.energy.total
@@ -137,7 +170,22 @@ def _costs(row: Row) -> str:
         parts.append(si(row.latency.per_inference.value, "s"))
     missing = (row.energy is not None and row.energy.missing) or (row.latency is not None and row.latency.missing)
     without = ", without what has no published figure" if missing else ""
-    return f"; an inference takes an estimated {' and '.join(parts)}{without}" if parts else ""
+    return f"; an inference takes an estimated {' and '.join(parts)}{without}{_ratio(row, digital)}" if parts else ""
+
+
+def _ratio(row: Row, digital: Conventional | None) -> str:
+    """Return how often the energy of the ANN's fairest digital design goes into the chip's, inside the same boundary."""
+    ours = dynamic(row)
+    if digital is None or min(ours.low, digital.energy.low) <= 0:
+        return ""
+    rival = digital.energy
+    ratios = (ours.low / rival.high, ours.value / rival.value, ours.high / rival.low)
+    share = ratios[1] < 1
+    low, value, high = (significant(100 * r if share else r, 2) for r in ratios)
+    spread = "" if low == value == high else f" ({low}-{high})"
+    static = "without static power " if any(name in STANDING for name in row.energy.by_component) else ""  # type: ignore[union-attr]
+    times = f"{value} %{spread} of" if share else f"{value} times{spread}"
+    return f", and {static}{times} the {si(rival.value, 'J')} of its source at {short(digital)}"
 
 
 def _p(p: float) -> str:

@@ -5,10 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..comparison import Comparison, Row
-from ..designs import STANDING, dynamic, selected, short
+from ..designs import STANDING, against, dynamic, selected, short
 from ..units import percent, significant
 from ..verdict import MARGIN, REAL, seeds_p
-from .panels.panel import Focus, enough, points, quantity, quantity_range, times
+from .panels.panel import HALF_A_POINT, Focus, enough, full, points, quantity, quantity_range, times
+
+ENERGY = {
+    "more": "More energy than the ANN on digital hardware",
+    "less": "Less energy than the ANN on digital hardware",
+    "either": "Energy: the figures allow either to win",
+}
 
 
 @dataclass(frozen=True)
@@ -64,12 +70,8 @@ def _energy(at: Focus) -> Tile | None:
     if not designs or ours.value <= 0 or designs[0].energy.value <= 0:
         return Tile("Energy of an inference", number, f"estimate, {quantity_range(total, 'J')}")
     rival = designs[0].energy
-    if ours.low > rival.high:
-        says = "More energy than the ANN on digital hardware"
-    elif ours.high < rival.low:
-        says = "Less energy than the ANN on digital hardware"
-    else:
-        says = "Energy: the figures allow either to win"
+    told = against(ours, rival)
+    says = ENERGY[told] + (", as far as figures are published" if told == "less" and row.energy.missing else "")
     ratio = ours.value / rival.value
     words = f"{times(ratio)} the" if ratio >= 1 else f"{significant(100 * ratio, 2)} % of the"
     stands = any(name in STANDING for name in row.energy.by_component)
@@ -96,13 +98,16 @@ def _latency(at: Focus) -> Tile | None:
 
 
 def _steps(at: Focus) -> Tile | None:
-    row, ann = at.main, at.ann
+    row, ann = full(at.comparison, at.main), at.ann
     if row.curve is None or ann.accuracy is None or len(row.curve.steps) < 2:
         return None
     k, last = enough(row.curve, ann.accuracy.value), int(row.curve.steps[-1])
-    if k is None:
-        return Tile("Not enough time steps", f"{last}", "steps, and still more than half a point below the ANN")
-    return Tile("Time steps that are enough", f"{k}", f"of {last} to stay within half a point of the ANN")
+    if k is not None:
+        return Tile("Time steps that are enough", f"{k}", f"of {last} to stay within half a point of the ANN")
+    loss = ann.accuracy.value - float(row.curve.value[-1])
+    if loss <= HALF_A_POINT:
+        return Tile("Time steps that were run", f"{last}", f"{points(loss)} below the ANN, whose accuracy lies above the 95 % interval")
+    return Tile("Not enough time steps", f"{last}", f"steps, and still {points(loss)} below the ANN")
 
 
 def _room(at: Focus) -> Tile | None:

@@ -90,7 +90,7 @@ def page(comparison: Comparison) -> str:
         "glance": [] if at is None else glance(at),
         "panels": {name: _laid_out([p for p in made if p.section == name]) for name in SECTIONS},
         "tables": _tables(comparison, at),
-        "disagreements": [_pictures(comparison, d) for d in comparison.disagreements if len(d.samples)],
+        "disagreements": [_pictures(comparison, d) for d in _main_first(comparison)],
         "scorecard": _topics(comparison.scorecard),
         "promises": PROMISES,
         "chip": None if at is None else at.placed,
@@ -404,6 +404,12 @@ def _examples(c: DataCard) -> list[Specimen]:
         Specimen(images.picture(x, c.input_shape, *c.input_range), name, f"Example of class {name}" if name else "Example input")
         for x, name in zip(c.examples, names, strict=True)
     ]
+
+
+def _main_first(comparison: Comparison) -> list[Disagreements]:
+    """Disagreements that have inputs to show, those of the verdict's row first."""
+    found = [d for d in comparison.disagreements if len(d.samples)]
+    return sorted(found, key=lambda d: d.row != comparison.headline)
 
 
 def _pictures(comparison: Comparison, d: Disagreements) -> tuple[Row, Disagreements, list[Specimen]]:

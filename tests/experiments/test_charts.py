@@ -185,3 +185,10 @@ def test_charts_show_themselves_in_notebooks(drawn: list[Panel]) -> None:
     assert bundle["application/vnd.vegalite.v6+json"]["width"] == 640
     assert bundle["image/svg+xml"].startswith("<svg")
     assert drawn[0].title in bundle["text/plain"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "marks"), [((1, 2), [1, 2]), ((3, 4), [3, 4]), ((1, 16), [2, 4, 6, 8, 10, 12, 14, 16]), ((0.5, 3.5), [1, 2, 3]), ((7, 7), [7])]
+)
+def test_axes_of_steps_are_labelled_with_whole_numbers_once(ends: tuple[float, float], marks: list[int]) -> None:
+    assert charts.whole_values(ends) == marks

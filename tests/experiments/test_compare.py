@@ -345,6 +345,24 @@ def test_the_verdict_follows_the_test(comparison):
     assert verdict([ANN], "", [], []) == "No spiking network was run."
 
 
+def test_the_verdict_answers_before_it_counts():
+    from experiments.comparison import Conventional, EnergyTable, PairTest
+
+    def said(loss, joules, missing=()):
+        parts = {"synaptic operations": Range(joules, joules / 2, joules), "static": Range(1.0, 1.0, 1.0)}
+        energy = EnergyTable(total=Range(1 + joules, 1 + joules / 2, 1 + joules), by_component=parts, missing=missing)
+        r = replace(row("x", "chip", 0.98 - loss, loss), energy=energy)
+        t = PairTest("ann", "x", 1000, 35, 5, 0.001, 0.001, Range(-loss, -0.04, -0.02), True)
+        rival = Conventional("45 nm, int8, weights in SRAM", "ann", 45.0, "int8", True, 1e4, Range(1e-6, 1e-6, 1e-6))
+        return verdict([ANN, r], "x", [t], [summary(r)], [rival])
+
+    assert "keeps its accuracy within a point but takes more energy than its source on digital hardware: it answers" in said(0.002, 5e-6)
+    assert "without static power 5.0 times (2.5-5.0) the 1.00 uJ of its source at 45 nm, int8." in said(0.002, 5e-6)
+    assert "loses accuracy but takes less energy" in said(0.03, 1e-7) and "10 % (5.0-10) of the 1.00 uJ" in said(0.03, 1e-7)
+    assert "as far as figures are published" in said(0.03, 1e-7, ("barrier",)) and "as far" not in said(0.03, 1e-7)
+    assert "loses accuracy and takes more energy" in said(0.03, 5e-6) and "may take more or less energy" in said(0.03, 1.5e-6)
+
+
 def test_the_verdict_over_seeds_is_about_their_mean():
     rows = [row(f"s{i}", "chip", 0.95, 0.03 + d, seed=i) for i, d in enumerate((-0.001, 0.0, 0.001, 0.0))]
     text = verdict([ANN, *rows], "s0", [], [summary(*rows)])

@@ -266,3 +266,11 @@ def test_files_are_named_by_content(tmp_path):
     chip.write_text(f'title = "mine too"\n{inherits}')
     second = resolved(parse(text, folder=tmp_path))
     assert first.trials[2].key != second.trials[2].key and first.trials[1].key == second.trials[1].key
+
+
+def test_names_that_nothing_has_are_told_with_other_mistakes():
+    with pytest.raises(SpecError) as caught:
+        parse('[run]\nn_steps = [0, 8]\nreadout = "vote"\nencoding = ["constant", "morse"]\n[deploy]\nchip = ["loihi", "loihi1"]\nreset = "hard"')
+    message = str(caught.value)
+    for part in ("run.n_steps: 0", "run.readout: 'vote'", "run.encoding: 'morse'", "deploy.chip: 'loihi' is not known; did you mean", "deploy.reset: 'hard'"):
+        assert message.count(part) == 1, part

@@ -15,6 +15,7 @@ from experiments.report import figures, html_fragment, index, index_of, page, re
 from experiments.report import pages as reports
 from experiments.report.glance import glance
 from experiments.report.panels import focus, panels
+from experiments.report.panels.panel import full
 from experiments.report.sources import address
 from neuro.errors import SpecError, StoreError
 
@@ -121,10 +122,34 @@ def test_the_answer_at_a_glance_follows_the_numbers(small: Comparison) -> None:
     cheap = {name: Range(r.value / 1e6, r.low / 1e6, r.high / 1e6) for name, r in at.main.energy.by_component.items()}  # type: ignore[union-attr]
     main = replace(at.main, energy=replace(at.main.energy, by_component=cheap), loss=Range(0.03, 0.02, 0.04))  # type: ignore[type-var]
     worse = [tile.says for tile in glance(replace(at, main=main))]
-    assert "Less energy than the ANN on digital hardware" in worse
+    assert "Less energy than the ANN on digital hardware, as far as figures are published" in worse
     real = replace(small, tests=tuple(replace(t, real=True) for t in small.tests))
     assert glance(replace(at, main=main, comparison=real))[0].says == "Accuracy is lost"
     assert glance(replace(at, main=main, comparison=replace(small, tests=())))[0].says.startswith("Too few samples")
+
+
+def test_steps_are_shown_of_the_longest_run_that_gives_the_same_answers(small: Comparison) -> None:
+    at = focus(small)
+    assert at is not None and at.main.curve is not None
+    c = at.main.curve
+    cut = replace(c, **{name: getattr(c, name)[:2] for name in ("steps", "value", "low", "high", "disagreement")})
+    short = replace(at.main, key="short", n_steps=2, curve=cut, settings={**at.main.settings, "run.n_steps": 2})
+    both = replace(small, rows=(*small.rows, short))
+    assert full(both, short).key == at.main.key and full(both, at.main) is at.main
+    # A run whose conversion depends on T gives other answers on the way: it is another curve.
+    other = replace(short, curve=replace(cut, value=cut.value - 0.01))
+    assert full(replace(small, rows=(*small.rows, other)), other) is other
+
+
+def test_a_few_runs_of_no_use_do_not_flatten_the_others(small: Comparison) -> None:
+    at = focus(small)
+    assert at is not None
+    bad = Range(0.3, 0.28, 0.32)
+    many = tuple(replace(at.main, key=f"copy {k}") for k in range(6))
+    rows = (*small.rows, *many, replace(at.main, key="bad", label="bad", accuracy=bad))
+    chart = next(p for p in panels(replace(small, rows=rows)) if p.name == "accuracy-energy")
+    assert "1 run below" in chart.caption and any(row["label"] == "bad" for row in chart.rows)
+    assert "below" not in next(p for p in panels(small) if p.name == "accuracy-energy").caption
 
 
 def test_a_chart_without_a_neighbour_takes_the_whole_width(small: Comparison) -> None:
@@ -152,7 +177,7 @@ def test_findings_of_the_conversion_are_said_in_words(small: Comparison) -> None
     rows = tuple(replace(r, findings=(said,)) if r.group == "ideal" else r for r in small.rows)
     told = replace(small, rows=rows)
     assert "would help</h3>" not in page(small) and "would help</h3>" in page(told)
-    assert "Hidden1 is saturated" in page(told) and "<active>" not in page(told)
+    assert "hidden1 is saturated" in page(told) and "<active>" not in page(told)
     assert f"- {said}" in report_markdown(told).splitlines()
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments import units
+from experiments.terminal import progress_words
 
 
 @pytest.mark.parametrize(
@@ -68,3 +69,11 @@ def test_p_value() -> None:
 def test_table_lines_up() -> None:
     lines = units.table(("name", "n"), [("a", "1"), ("longer", "1,000")], right=(1,))
     assert lines == ["  name        n", "  a           1", "  longer  1,000"]
+
+
+def test_words_beside_a_bar_leave_room_for_it():
+    info = {"rate": 0.1234, "seconds_left": 160.0, "best": 0.978}
+    assert progress_words(2, 32, info) == "2/32  0.12/s  2 min 40 s left  best 97.8 %"
+    assert progress_words(1200, 3200, {**info, "failed": 3}).startswith("1,200/3,200  3 failed  0.12/s")
+    assert len(progress_words(12_000, 32_000, {**info, "failed": 3, "something_else": 4.0})) <= 46
+    assert progress_words(4, 100, {"loss": 0.0284, "learning_rate": 0.001, "failed": 0}) == "4/100  loss 0.0284"

@@ -16,11 +16,12 @@ from .cost import boundary
 from .panel import HALF_A_POINT, Focus, Panel, known, record
 
 FAINT = 30
+FAR = 0.1  # of accuracy below the best run: a run of no use, that a picture of the others need not hold
 
 
 def accuracy_steps(at: Focus) -> Panel | None:
     """Draw accuracy after every step for the rows in focus, the ANN's line, and the other runs faintly."""
-    rows = [row for row in at.family if row.curve is not None and len(row.curve.steps)]
+    rows = [panel.full(at.comparison, row) for row in at.family if row.curve is not None and len(row.curve.steps)]
     if not rows or at.ann.accuracy is None:
         return None
     ann = at.ann.accuracy.value
@@ -45,7 +46,8 @@ def accuracy_steps(at: Focus) -> Panel | None:
     domain = panel.axis(values)
     last = max(int(known(row.curve).steps[-1]) for row in rows)
     ends = [(panel.name(row), float(known(row.curve).value[-1]), int(known(row.curve).steps[-1])) for row in rows] + [("ANN", ann, last)]
-    main = at.main if at.main.curve is not None else rows[-1]
+    main = panel.full(at.comparison, at.main) if at.main.curve is not None else rows[-1]
+    longer = f" The run of the verdict stops after {at.main.n_steps}." if main.n_steps > at.main.n_steps else ""
     text = [f"{r.label}: " + ", ".join(f"step {k} {100 * v:.1f} %" for k, v in _few(r)) for r in rows]
     others = f" {len({row['run'] for row in faint})} further runs are drawn faintly." if faint else ""
     return Panel(
@@ -54,7 +56,7 @@ def accuracy_steps(at: Focus) -> Panel | None:
         _steps_title(main, ann),
         f"Accuracy after every step of the read-out's window; bands are Wilson 95 % intervals, the level line is the ANN "
         f"({100 * ann:.1f} %). {panel.context(main)}. An answer after k steps is ready {known(main.curve).extra_steps} steps later, "
-        f"when it has passed all layers.{others} Enough means: from there on at most half a point below the ANN, "
+        f"when it has passed all layers.{longer}{others} Enough means: from there on at most half a point below the ANN, "
         "with the ANN inside the band or below it.",
         f"Line chart of accuracy against time steps. ANN: {100 * ann:.1f} %. " + ". ".join(text) + ".",
         charts.steps(
@@ -78,7 +80,7 @@ def _steps_title(row: Row, ann: float) -> str:
     last = int(curve.steps[-1])
     if ann <= curve.high[-1]:
         return f"After {last} steps the loss of {panel.points(loss)} is within what {row.n:,} samples can tell"
-    return f"{last} steps are not enough: {panel.points(loss)} below the ANN"
+    return f"After {last} step{'s' if last > 1 else ''} still {panel.points(loss)} below the ANN"
 
 
 def _other_curves(at: Focus, shown: Sequence[Row]) -> list[dict[str, Any]]:
@@ -136,11 +138,13 @@ def accuracy_energy(at: Focus) -> Panel | None:
     )
     if beside:
         beside[0]["name"] = "ANN, digital"
-    spec, front = _tradeoff(at, rows, lambda row: known(row.energy).total, "energy_J", "energy per inference (log)", "J", beside)
-    # Energies of two chips leave out different things, so that a chip is cheapest only among its own runs.
+    # Energies of two chips leave out different things, so that a chip is cheapest, and has a front, only among its own runs.
     chip = at.main.settings.get("deploy.chip")
     own = [row for row in rows if row.settings.get("deploy.chip") == chip]
     chips = len({row.settings.get("deploy.chip") for row in rows})
+    spec, front, below = _tradeoff(
+        at, rows, lambda row: known(row.energy).total, "energy_J", "energy per inference (log)", "J", beside, own or rows
+    )
     cheap = [row for row in own if known(at.comparison[row.ann].accuracy).value - known(row.accuracy).value <= HALF_A_POINT + 1e-12]
     where = f" on {chip}" if chips > 1 else ""
     if not cheap:
@@ -157,7 +161,8 @@ def accuracy_energy(at: Focus) -> Panel | None:
         "accuracy",
         title,
         f"Every run with an energy estimate ({len(rows)}); whiskers are the Wilson 95 % interval of the accuracy and the low "
-        f"and high of the energy. The line is the front: no run left of it is as accurate; the ring is the run of the verdict. "
+        f"and high of the energy. The line is the front{where}: no run{where} left of it is as accurate; the ring is the run of the verdict. "
+        + below
         + (f"The estimates of the {chips} chips leave out different things: they rank runs of one chip, not chips. " if chips > 1 else "")
         + (f"Diamonds: the ANN on conventional digital hardware, {boundary(at)}. " if beside else "")
         + f"n = {at.main.n:,} test samples.",
@@ -187,7 +192,7 @@ def accuracy_operations(at: Focus) -> Panel | None:
             for what, value in macs
             if value
         ]
-    spec, front = _tradeoff(
+    spec, front, below = _tradeoff(
         at,
         rows,
         lambda row: Range(*[known(row.synaptic_operations)] * 3),
@@ -195,6 +200,7 @@ def accuracy_operations(at: Focus) -> Panel | None:
         "synaptic operations per inference (log)",
         "",
         beside,
+        rows,
     )
     main = at.main
     title = f"{units.si(main.synaptic_operations, '').strip()} synaptic operations an inference"
@@ -208,7 +214,7 @@ def accuracy_operations(at: Focus) -> Panel | None:
         title,
         "A synaptic operation is one spike delivered over one connection; a multiply-accumulate of the ANN is another kind of "
         f"work, so the diamonds (the ANN's effective and all MACs) are only a scale. Every spiking run ({len(rows)}), "
-        f"n = {main.n:,} test samples. "
+        f"n = {main.n:,} test samples. {below}"
         "First-layer currents that the host computes are not synaptic operations. Line and ring: the front and the run of the verdict.",
         "Scatter chart of accuracy against synaptic operations per inference. On the front: "
         + "; ".join(f"{r.label} {100 * known(r.accuracy).value:.1f} % at {units.count(r.synaptic_operations)}" for r in front)
@@ -218,10 +224,18 @@ def accuracy_operations(at: Focus) -> Panel | None:
 
 
 def _tradeoff(
-    at: Focus, rows: Sequence[Row], cost: Callable[[Row], Range], field: str, title: str, unit: str, beside: list[dict[str, Any]]
-) -> tuple[dict[str, Any], list[Row]]:
-    costs = np.array([[cost(row).value, -known(row.accuracy).value] for row in rows])
-    on = [row for row, best in zip(rows, pareto(costs), strict=True) if best]
+    at: Focus,
+    rows: Sequence[Row],
+    cost: Callable[[Row], Range],
+    field: str,
+    title: str,
+    unit: str,
+    beside: list[dict[str, Any]],
+    ranked: Sequence[Row],
+) -> tuple[dict[str, Any], list[Row], str]:
+    """Return the chart, the rows on the front of those that are ranked, and a sentence on those below the picture."""
+    costs = np.array([[cost(row).value, -known(row.accuracy).value] for row in ranked])
+    on = [row for row, best in zip(ranked, pareto(costs), strict=True) if best]
     on.sort(key=lambda row: (cost(row).value, known(row.accuracy).value))
     named = {id(row) for row in on} if len(rows) <= 6 else set()
     data = [
@@ -236,11 +250,22 @@ def _tradeoff(
         )
         for row in rows
     ]
-    # The axis holds the points and the intervals that matter; with many runs the worst ones would flatten all others.
-    values = [v for row in data for v in (row["low"], row["high"])] + [row["accuracy"] for row in beside]
+    shown, below = _worth_drawing(data, at.main)
+    domain = panel.axis([v for row in shown for v in (row["low"], row["high"])] + [row["accuracy"] for row in beside])
+    told = f"{len(below)} run{'s' if len(below) > 1 else ''} below {100 * domain[0]:.0f} % lie{'' if len(below) > 1 else 's'} under the picture. " if below else ""
     front = [record(**{field: cost(row).value, "accuracy": known(row.accuracy).value}) for row in on]
     ring = [record(**{field: cost(row).value, "accuracy": known(row.accuracy).value}) for row in rows if row is at.main]
-    return charts.tradeoff(data, front, ring, beside, field, title, unit, panel.axis(values)), on
+    return charts.tradeoff(data, front, ring, beside, field, title, unit, domain), on, told
+
+
+def _worth_drawing(data: list[dict[str, Any]], main: Row) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Part rows into those near the best and a few far below it, which would flatten all others; the verdict's is always near."""
+    best = max(row["accuracy"] for row in data)
+    near = min(best - FAR, known(main.accuracy).value if main.accuracy is not None else best)
+    shown = [row for row in data if row["accuracy"] >= near]
+    if len(data) - len(shown) > len(data) / 4:
+        return data, []
+    return shown, [row for row in data if row["accuracy"] < near]
 
 
 PANELS = (accuracy_steps, accuracy_energy, accuracy_operations)

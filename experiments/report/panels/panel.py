@@ -103,6 +103,29 @@ def focus(comparison: Comparison) -> Focus | None:
     return Focus(comparison, main, comparison[main.ann], nearest("ideal"), nearest("chip"), nearest("native"))
 
 
+def full(comparison: Comparison, row: Row) -> Row:
+    """Return the run that shows more steps of what a row ran: alike but for a larger T, and giving the row's own answers at its T.
+
+    Where method, encoding or read-out depend on T its curve is another one, and the row itself is returned.
+    """
+    if row.curve is None or not len(row.curve.steps):
+        return row
+    best, own, last = row, row.curve, int(row.curve.steps[-1])
+    for other in comparison.rows:
+        curve = other.curve
+        if curve is None or other.group != row.group or (other.ann, other.seed) != (row.ann, row.seed) or _but_steps(other) != _but_steps(row):
+            continue
+        at = np.flatnonzero(curve.steps == last)
+        same = len(at) and curve.value[at[0]] == own.value[-1] and curve.disagreement[at[0]] == own.disagreement[-1]
+        if same and int(curve.steps[-1]) > int(known(best.curve).steps[-1]):
+            best = other
+    return best
+
+
+def _but_steps(row: Row) -> dict[str, Any]:
+    return {key: value for key, value in row.settings.items() if key != "run.n_steps"}
+
+
 def _origin(row: Row) -> tuple[Any, ...]:
     """Everything that makes a row except the chip it runs on."""
     return row.ann, row.seed, row.n_steps, tuple(sorted((k, str(v)) for k, v in row.settings.items() if not k.startswith("deploy.")))
