@@ -194,6 +194,17 @@ class Trial(Settings, frozen=True):
         options = {names[0]: self.convert.options} if len(names) == 1 else self.convert.options
         return [{"name": name, **options[name]} for name in names]
 
+    @property
+    def chain(self) -> str:
+        """The chain in words, with the settings that differ from their defaults: "ltb(iterations 20) + calibration"."""
+        parts = []
+        for step in self.steps:
+            defaults = METHODS[step["name"]].options()
+            changed = [(k, v) for k, v in step.items() if k != "name" and getattr(defaults, k) != v]
+            said = [k if v is True else f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in changed]
+            parts.append(step["name"] + (f"({', '.join(said)})" if said else ""))
+        return " + ".join(parts)
+
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Trial:
         """Return the trial of its plain values."""

@@ -1,5 +1,8 @@
 """Tables and chart of a method comparison: python docs/results/methods_table.py DIR [CHART.svg] > FILE.md.
 
+Bold: not worse than the best of its column beyond the 95 % interval of their difference, paired by seed. In the summary, the numbers
+in brackets say of how many other methods that is true.
+
 Loss: accuracy of the ANN minus that of the spiking network [points], mean over seeds with the half-width of its 95 % interval (Student's
 t); disagreement [%], spikes and synaptic operations a sample (those of pre-steps included): means over seeds. T counts the steps
 of the window; pre-steps are named in the method's label and counted on the axis of the chart.
@@ -27,7 +30,9 @@ HIGHLIGHTED = {
     "mmse(per_neuron)": "#0072B2",
     "mmse(per_neuron) + calibration": "#D55E00",
     "percentile_norm(percentile 99) + calibration(rounds 3)": "#CC79A7",
+    "ltb(iterations 20) + calibration(rounds 3)": "#882255",
     "signed": "#7F6A4D",
+    "burst": "#222222",
 }
 OTHERS = "#C4C9CE"
 
@@ -47,19 +52,6 @@ class Run:
 Cells = dict[tuple[str, str, int], list[Run]]
 
 
-def label(trial: Trial) -> str:
-    """Return the chain with the settings that differ from their defaults."""
-    from converters.methods import METHODS
-
-    parts = []
-    for step in trial.steps:
-        defaults = METHODS[step["name"]].options()
-        changed = [(k, v) for k, v in step.items() if k != "name" and getattr(defaults, k) != v]
-        said = [k if v is True else f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in changed]
-        parts.append(step["name"] + (f"({', '.join(said)})" if said else ""))
-    return " + ".join(parts)
-
-
 def read(store: Store) -> tuple[Cells, dict[str, dict[int, float]], Counter[str]]:
     """Return the runs by (data and shape, method, T), the ANNs' accuracies by data and seed, and what was not done."""
     results = [r for key in store.keys() if (r := store.get(key, arrays=False)) is not None]
@@ -69,7 +61,7 @@ def read(store: Store) -> tuple[Cells, dict[str, dict[int, float]], Counter[str]
     other: Counter[str] = Counter()
     for trial, result in trials:
         if result.status != "done":
-            other[f"{label(trial)}: {result.reason.splitlines()[0]}"] += 1
+            other[f"{trial.chain}: {result.reason.splitlines()[0]}"] += 1
         elif trial.convert is None:
             anns[_where(trial)][trial.seed] = result.result["row"]["accuracy"]["value"]
     for trial, result in trials:
@@ -81,7 +73,7 @@ def read(store: Store) -> tuple[Cells, dict[str, dict[int, float]], Counter[str]
         spikes = row["spikes"] + sum(before["spikes"].values()) / row["n"]
         operations = row["synaptic_operations"] + sum(before["synaptic_operations"].values()) / row["n"]
         run = Run(trial.seed, loss, 100 * row["disagreement"]["value"], spikes, operations, row["total_steps"])
-        cells[where, label(trial), trial.run.n_steps].append(run)
+        cells[where, trial.chain, trial.run.n_steps].append(run)
     return cells, anns, other
 
 
@@ -95,17 +87,41 @@ def half_interval(values: Any) -> float:
     return float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
 
 
-def not_separated(cells: Cells, where: str, n_steps: int, methods: list[str]) -> tuple[str, list[str]]:
-    """Return the method of least mean loss, and those whose paired difference from it over seeds may be zero (95 %)."""
-    by = {m: {r.seed: r.loss for r in cells[where, m, n_steps]} for m in methods if (where, m, n_steps) in cells}
-    seeds = set.intersection(*(set(v) for v in by.values()))
-    best = min(by, key=lambda m: float(np.mean([by[m][s] for s in seeds])))
-    close = []
-    for method, losses in by.items():
-        gaps = [losses[s] - by[best][s] for s in seeds]
-        if method != best and not np.mean(gaps) > half_interval(gaps):
-            close.append(method)
-    return best, close
+def separated(cells: Cells, where: str, n_steps: int, methods: list[str], of: str) -> tuple[str, set[str]]:
+    """Return the method with the least mean of ``of`` ("loss", "disagreement") and those that are worse beyond the interval.
+
+    That is: the 95 % interval of the mean difference from the best, paired by seed, lies above zero. Not corrected for the number of
+    methods: it says which methods may be as good, not that one of them wins.
+    """
+    by = {m: {r.seed: getattr(r, of) for r in cells[where, m, n_steps]} for m in methods if (where, m, n_steps) in cells}
+    complete = max(len(v) for v in by.values())
+    best = min((m for m in by if len(by[m]) == complete), key=lambda m: float(np.mean(list(by[m].values()))))
+    worse = set()
+    for method, values in by.items():
+        gaps = [value - by[best][seed] for seed, value in values.items()]
+        if method != best and (len(gaps) < complete or float(np.mean(gaps)) > half_interval(gaps)):
+            worse.add(method)
+    return best, worse
+
+
+def print_summary(cells: Cells) -> None:
+    """Print the method of least loss at every place and T, and how many others are not really worse."""
+    places, steps = sorted({w for w, _, _ in cells}), sorted({t for _, _, t in cells})
+    print("| Least loss; disagreement | " + " | ".join(f"T = {t}" for t in steps) + " |")
+    print("|---" * (len(steps) + 1) + "|")
+    for where in places:
+        row = []
+        for t in steps:
+            methods = sorted({m for w, m, n in cells if (w, n) == (where, t)})
+            if not methods:
+                row.append("-")
+                continue
+            said = []
+            for of in ("loss", "disagreement"):
+                best, worse = separated(cells, where, t, methods, of)
+                said.append(f"{best} [{len(methods) - len(worse) - 1} of {len(methods) - 1}]")
+            row.append("; ".join(said) if said[0] != said[1] else said[0])
+        print(f"| {where} | " + " | ".join(row) + " |")
 
 
 def print_tables(cells: Cells, anns: dict[str, dict[int, float]], other: Counter[str]) -> None:
@@ -119,12 +135,13 @@ def print_tables(cells: Cells, anns: dict[str, dict[int, float]], other: Counter
         shortest = {t: min(r.total_steps for m in methods for r in cells.get((where, m, t), [])) for t in steps}
         extra = {m: max((r.total_steps - shortest[t] for t in steps for r in cells.get((where, m, t), [])), default=0) for m in methods}
         complete = max(len(runs) for (w, _, _), runs in cells.items() if w == where)
+        worse = {of: {t: separated(cells, where, t, methods, of)[1] for t in steps} for of in ("loss", "disagreement")}
         kinds = (
-            ("Loss [points]", lambda r: f"{np.mean([x.loss for x in r]):.2f} ± {half_interval([x.loss for x in r]):.2f}"),
-            ("Disagreement [%]", lambda r: f"{np.mean([x.disagreement for x in r]):.2f}"),
-            ("Spikes / synaptic operations", lambda r: f"{np.mean([x.spikes for x in r]):,.0f} / {np.mean([x.operations for x in r]):,.0f}"),
+            ("Loss [points]", "loss", lambda r: f"{np.mean([x.loss for x in r]):.2f} ± {half_interval([x.loss for x in r]):.2f}"),
+            ("Disagreement [%]", "disagreement", lambda r: f"{np.mean([x.disagreement for x in r]):.2f}"),
+            ("Spikes / synaptic operations", "", lambda r: f"{np.mean([x.spikes for x in r]):,.0f} / {np.mean([x.operations for x in r]):,.0f}"),
         )
-        for title, written in kinds:
+        for title, of, written in kinds:
             print(f"\n| {title} | " + " | ".join(f"T = {t}" for t in steps) + " |")
             print("|---" * (len(steps) + 1) + "|")
             for method in methods:
@@ -132,14 +149,10 @@ def print_tables(cells: Cells, anns: dict[str, dict[int, float]], other: Counter
                 for t in steps:
                     runs = cells.get((where, method, t), [])
                     short = f" (n = {len(runs)})" if runs and len(runs) < complete else ""
-                    row.append(written(runs) + short if runs else "-")
+                    text = written(runs) + short if runs else "-"
+                    row.append(f"**{text}**" if runs and of and complete > 1 and method not in worse[of][t] else text)
                 more = f" (+ {extra[method]} steps)" if extra[method] else ""
                 print(f"| {method}{more} | " + " | ".join(row) + " |")
-        if complete > 1:
-            print("\nLeast loss, and the methods whose difference from it, paired by seed, is within its 95 % interval:\n")
-            for t in steps:
-                best, close = not_separated(cells, where, t, methods)
-                print(f"- T = {t}: {best}; " + ("no other" if not close else f"{len(close)} others: {', '.join(close)}"))
     if other:
         print("\nNot done:\n")
         for reason, count in sorted(other.items()):
@@ -187,6 +200,7 @@ def chart(cells: Cells, path: Path) -> None:
 def main(folder: str, figure: str = "") -> None:
     """Print the tables; draw the chart where a file is named."""
     cells, anns, other = read(Store(folder, create=False))
+    print_summary(cells)
     print_tables(cells, anns, other)
     if figure:
         chart(cells, Path(figure))
