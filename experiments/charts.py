@@ -632,11 +632,12 @@ def fault_rates(rows: Rows, healthy: Rows, kinds: Sequence[str], x_title: str, d
     layers = [
         base.mark_area(opacity=0.14).encode(x, low, high, color=colour),
         level.mark_rule(color=MUTED, strokeWidth=1.5, strokeDash=[4, 3]).encode(y),
-        level.mark_text(align="right", dy=-7, color=MUTED).encode(y, x=alt.value("width"), text="label:N"),
         base.mark_rule(strokeWidth=1.5).encode(x, *spread, color=colour),
         base.mark_line(strokeWidth=2).encode(x, y, color=colour),
         base.mark_point(filled=True, size=50, opacity=1).encode(x, y, shape, color=colour, tooltip=tooltip),
     ]
+    # Below its line, which lies near the top, and over the marks: at the last rate most lines are far lower.
+    layers += _written(level.encode(y, x=alt.value("width"), text="label:N"), MUTED, align="right", dy=13)
     return _spec(alt.layer(*layers), {"data": rows, "healthy": healthy}, 260)
 
 

@@ -547,13 +547,23 @@ def list_names(
 def chip(
     terminal: Terminal,
     name: Annotated[str, typer.Argument(metavar="NAME", help="A name of 'spikeport list chips', or a .toml file.")],
+    measured: Annotated[bool, typer.Option("--measured", help="Hold Loihi 1 against its published measurement instead, keyword spotting.")] = False,
+    model: Annotated[Path | None, typer.Option(metavar="FILE", help="With --measured: the network that was measured, 390-256-256-29.")] = None,
 ) -> None:
     """Show a chip: limits, arithmetic, energies and times, each with unit, trust and source, and what is missing."""
     from neuro.chip import load_chip
-
-    from .summaries import chip_lines, facts
+    from neuro.errors import SpecError
 
     loaded = load_chip(name)
+    if measured:
+        from .held import held
+
+        terminal.answer(*held(loaded, model))
+        return
+    if model is not None:
+        raise SpecError(f"--model {model}: says which network was measured; it goes with --measured")
+    from .summaries import chip_lines, facts
+
     terminal.answer(chip_lines(loaded), facts(loaded))
 
 

@@ -6,7 +6,7 @@ from .. import targets, units
 from ..comparison import Range, Row
 from ..designs import left_out
 from .panels.panel import Focus, known
-from .tables import Cell, Table, amount, bounded, linked, prefix, texts
+from .tables import Cell, Column, Table, amount, bounded, linked, prefix, texts
 
 NO_LAYER = "chip"
 
@@ -20,9 +20,8 @@ def by_layer(at: Focus) -> Table | None:
     names.sort(key=lambda name: name == NO_LAYER)
     unit, factor = prefix([known(row.energy).total.value for row in rows], "J")
     lines = [[_layer(at, rows, name), *(bounded(known(row.energy).layers.get(name), factor) for row in rows)] for name in names]
-    caption = f"Energy per inference by layer [{unit}], with low and high; its host's first layer with the layer that it drives."
-    table = texts("energy-layers", caption, ["Layer", *(row.label for row in rows)], lines)
-    return table
+    caption = f"Energy per inference by layer [{unit}], with low and high; the host's first layer stands with the layer that it drives."
+    return texts("energy-layers", caption, ["Layer", *(row.label for row in rows)], lines)
 
 
 def _layer(at: Focus, rows: list[Row], name: str) -> Cell:
@@ -45,23 +44,34 @@ def timing(at: Focus) -> Table | None:
         partial = bool(row.energy and row.energy.missing)
         lines.append(
             [
-                row.label,
+                Cell(row.label, row.label),
                 Cell(str(taken.steps), taken.steps),
                 linked(figures, amount(taken.per_step, "s")),
                 linked(figures, amount(taken.per_inference, "s")),
                 linked(figures, amount(taken.late, "s")),
                 linked(figures, bounded(taken.throughput, 1.0)),
                 linked(all_figures, amount(_delayed(row), "J s", partial)),
-                taken.binding or units.MISSING,
-                ", ".join(left_out(taken.missing)) or "nothing",
+                Cell(taken.binding or units.MISSING),
+                Cell(", ".join(left_out(taken.missing)) or "nothing"),
             ]
         )
     caption = (
         "Time of an inference, each with low and high: the steps to an answer, the mean step, the time to the decision (mean and 95th percentile over the samples; "
         "they differ with early exit only), inferences a second when the layers work as a pipeline, and energy with static power times the mean time."
     )
-    heads = ["Network", "Steps", "A step", "Decision, mean", "Decision, 95th", "Pipeline [1/s]", "Energy × delay", "Set by", "Not in it"]
-    return texts("timing", caption, heads, lines)
+    heads = (
+        Column("Network", numeric=False),
+        Column("Steps", "until answer"),
+        Column("A step", "s"),
+        Column("Decision", "s, mean"),
+        Column("Decision", "s, 95th percentile"),
+        Column("Pipeline", "inferences/s"),
+        Column("Energy \N{MULTIPLICATION SIGN} delay", "J s", meaning="energy with static power times the mean time to the decision"),
+        Column("Set by", numeric=False, meaning="what decides how long a step takes"),
+        Column("Not in it", numeric=False),
+    )
+    # Each number has a prefix of its own, so that points do not line up.
+    return Table("timing", caption, heads, tuple(tuple(line) for line in lines))
 
 
 def _delayed(row: Row) -> Range | None:
