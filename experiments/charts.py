@@ -587,7 +587,7 @@ def two_sides(
         dash = alt.StrokeDash(
             "chip:N",
             scale=alt.Scale(domain=chips, range=[OTHER_DASHES[k % len(OTHER_DASHES)] for k in range(len(chips))]),
-            legend=alt.Legend(title=None, columns=2, symbolOpacity=1, symbolStrokeColor=MUTED, symbolType="stroke", symbolSize=400),
+            legend=alt.Legend(title=None, orient="bottom", columns=3, symbolOpacity=1, symbolStrokeColor=MUTED, symbolType="stroke", symbolSize=400),
         )
         thin = alt.Chart(alt.NamedData("others")).mark_line(strokeWidth=1.4, color=MUTED)
         layers.append(thin.encode(x, y, strokeDash=dash, tooltip=tooltip[:3]))
@@ -595,7 +595,7 @@ def two_sides(
         ring = mark.mark_point(filled=False, size=160, color=TEXT, strokeWidth=1.5)
         layers += [ring.encode(x, y), *_written(mark.encode(x, y, text="label:N"), TEXT, align="left", dx=10, dy=12)]
     data = {"data": rows, **({"marks": marks} if marks else {}), **({"others": others} if others else {})}
-    return _spec(alt.layer(*layers), data, 300 + 18 * math.ceil(len({row["chip"] for row in others}) / 2))
+    return _spec(alt.layer(*layers), data, 300 + 20 * math.ceil(len({row["chip"] for row in others}) / 3))
 
 
 FAULT_COLOURS = ("#009E73", "#7F6A4D")
