@@ -242,6 +242,7 @@ def deploy(
     network: Annotated[Path, typer.Argument(metavar="NETWORK", help="A spiking network made by 'spikeport convert', or a .nir file.")],
     out: Out,
     chip: Annotated[str, typer.Option(metavar="NAME", help="A name of 'spikeport list chips', or a .toml file.")] = "loihi1",
+    activity: Annotated[Path | None, typer.Option(metavar="FILE", help="A recording of NETWORK by 'spikeport run': its spikes decide which cores lie close.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Run samples to say what each step of quantisation costs.")] = False,
     data: Annotated[str, typer.Option(metavar="DATASET", help="With --explain: data set whose test samples run.")] = "",
     model: Annotated[
@@ -254,7 +255,7 @@ def deploy(
     """Quantise a spiking network to a chip's integers and place it on its cores."""
     from . import single
 
-    made = single.deploy(network, chip, settings)
+    made = single.deploy(network, chip, settings, activity)
     if explain:
         from .chip_commands import explained
 

@@ -309,20 +309,31 @@ def convert(
     return Made(network, tuple(lines), facts)
 
 
-def deploy(network: Path, chip: str, user: Sequence[str]) -> Made:
-    """Put a spiking network on a chip."""
+def deploy(network: Path, chip: str, user: Sequence[str], activity: Path | None = None) -> Made:
+    """Put a spiking network on a chip; ``activity``: a recording of it whose spikes decide which cores lie close."""
     from converters.importers import LoadOptions
+    from neuro.recording import Recording
 
     options, user = apart(user, "load", LoadOptions)
-    made = deployed(load_spiking(network, options), settings(user, deploy_chip=chip))
+    recorded = None if activity is None else Recording.load(activity)
+    snn = load_spiking(network, options)
+    if recorded is not None and recorded.network_sha256 != snn.sha256:
+        raise SpecError(
+            f"{activity}: a recording of another network than {network} (SHA-256 {recorded.network_sha256[:12]}, expected {snn.sha256[:12]}); "
+            "record this one, undeployed, with 'spikeport run'"
+        )
+    made = deployed(snn, settings(user, deploy_chip=chip), recorded)
     place = made.placement
     used = {name: highest for name, (_, highest) in place.utilisation().items()}
     chips = f" on {place.n_chips} chips" if place.n_chips > 1 else ""
     total = place.cores_per_chip * place.n_chips
     lines = [(f"deployed on {made.chip.name}", f"{len(place.cores)} of {total} cores{chips}, reset by {made.options.reset}")]
     lines += [(f"  {name.replace('_', ' ')}", f"{percent(share, 0)} in the fullest core") for name, share in used.items()]
+    if place.traffic is not None:
+        counted = "every neuron taken to fire alike" if activity is None else f"spikes as in {activity}"
+        lines.append(("  traffic", f"{count(place.traffic)} spikes x tile hops an inference, on {place.n_tiles} tiles; {counted}"))
     lines += [("  note", note) for note in made.report.notes]
-    facts = {"sha256": made.network.sha256, "cores": len(place.cores), "chips": place.n_chips, "fullest_core": used}
+    facts = {"traffic": place.traffic, "tiles": place.n_tiles, "sha256": made.network.sha256, "cores": len(place.cores), "chips": place.n_chips, "fullest_core": used}
     return Made(made, tuple(lines), facts)
 
 
@@ -445,14 +456,14 @@ def _costs(recording: Recording, deployment: Deployment, inputs: Any) -> tuple[l
     return lines, {**facts, "not_counted": missing}
 
 
-def deployed(network: SpikingNetwork, trial: Trial) -> Deployment:
-    """Return the network on the chip that the settings name."""
+def deployed(network: SpikingNetwork, trial: Trial, activity: Recording | None = None) -> Deployment:
+    """Return the network on the chip that the settings name; ``activity``: of it, for the places of its cores."""
     from neuro.chip import load_chip
     from neuro.deploy import DeployOptions
     from neuro.deploy import deploy as put
 
     assert trial.deploy is not None
-    return put(network, load_chip(trial.deploy.chip), msgspec.convert(trial.deploy.options, DeployOptions))
+    return put(network, load_chip(trial.deploy.chip), msgspec.convert(trial.deploy.options, DeployOptions), activity)
 
 
 # -- words ------------------------------------------------------------------------------------------

@@ -20,10 +20,11 @@ from experiments.config import FaultSettings, parse
 from experiments.metrics import accuracy
 from experiments.report import chip_tables, page, report_markdown
 from experiments.report.panels import panels
-from neuro.deploy import DeployOptions, deploy
+from neuro.deploy import Deployment, DeployOptions, deploy
 from neuro.engines import simulate
 from neuro.errors import EngineError, SpecError
 from neuro.network import Protocol
+from neuro.recording import Recording
 
 X = np.random.default_rng(0).random((60, 10))
 KINDS = ("lost", "spurious", "dead_neurons", "stuck_neurons", "dead_synapses", "stuck_synapses", "threshold_mismatch", "weight_mismatch")
@@ -176,3 +177,20 @@ def test_their_charts_are_valid_and_of_colours_with_a_dark_counterpart(shown):
         if p.name in ("energy-steps", "energy-sparsity", "faults-spikes", "rounding"):  # one of each kind: drawing takes a second
             assert re.search(r'class="mark-(symbol|line|area)', vl_convert.vegalite_to_svg(charts.static(p.spec))), p.name
         assert set(re.findall(r"#[0-9A-Fa-f]{6}", json.dumps(p.spec["layer"]))) <= set(charts.DARK), p.name
+
+
+def test_a_recording_decides_which_cores_lie_close(tmp_path):
+    """`deploy --activity` places for the spikes that were recorded; a recording of another network is refused with both hashes."""
+    for name, hidden in (("mine", "900,500"), ("other", "8")):
+        spikeport("train", "digits", "--hidden", hidden, "--out", f"{name}.npz", "--set", "train.epochs=1", "-q", cwd=tmp_path)
+        spikeport("convert", f"{name}.npz", "--calibration", "digits", "--out", f"{name}_snn.npz", "-q", cwd=tmp_path)
+    spikeport("run", "mine_snn.npz", "--data", "digits", "--n-steps", "4", "--limit", "20", "--out", "rec.npz", "-q", cwd=tmp_path)
+    placed = spikeport("deploy", "mine_snn.npz", "--activity", "rec.npz", "--out", "d.npz", "--json", cwd=tmp_path)
+    recording, deployment = Recording.load(tmp_path / "rec.npz"), Deployment.load(tmp_path / "d.npz")
+    spikes = {name: counts / recording.n_samples for name, counts in recording.neuron_counts.items()}
+    by_hand = sum(
+        float(spikes[r.pre] @ (r.hops_east_west + r.hops_north_south)) for r in deployment.placement.routes if r.hops_east_west is not None
+    )
+    assert 0 < by_hand == pytest.approx(json.loads(placed.out)["traffic"])
+    refused = spikeport("deploy", "other_snn.npz", "--activity", "rec.npz", "--out", "x.npz", cwd=tmp_path, status=1)
+    assert "rec.npz: a recording of another network than other_snn.npz" in refused.err and not (tmp_path / "x.npz").exists()
