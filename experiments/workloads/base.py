@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -94,7 +95,7 @@ class Task:
     unit : what one row of the facts is, plural: ``"test images"``.
     folds : one, or several of a cross-validation; their facts are put one below the other.
     metric, more : the number of the row, and further ones.
-    baselines : (name, facts) pairs, the facts in the same order as those of the folds.
+    baselines : (name, facts) pairs, the one that a sceptic would ask for first; the facts in the same order as those of the folds.
     groups : {kind of group: (n_units,) str}.
     card : (name, text) facts of the data: sizes, classes, duplicates, leakage, licence.
     steps : T of the sweep, ascending.
@@ -142,7 +143,8 @@ class Context:
         """Return the shipped network of that name, or train it with ``make`` and round its weights to 16 bits."""
         if not self.train:
             return weights.shipped(name)
-        made = weights.rounded(make())
+        began = time.process_time()
+        made = weights.signed(weights.rounded(make()), name, time.process_time() - began)
         if self.weights is not None:
             weights.ship(made, self.weights / f"{name}.npz")
         return made
@@ -155,6 +157,22 @@ def supervised(mlp: MLP, data: Dataset, judge: Callable[[Array, Array], Array], 
         return judge(data.y_test, respond(data.x_test))
 
     return Fold(mlp, data.x_train[:: max(1, len(data.x_train) // calibration)], play, data.x_test[:probe])
+
+
+def resplit(data: Dataset, out: Array, split: str) -> Dataset:
+    """Return the same samples, training and test together, split anew with their groups.
+
+    Parameters
+    ----------
+    out : (n,) bool, the new test samples, in the order training, then test.
+    split : how they were chosen, in words.
+    """
+    pairs = ((data.x_train, data.x_test), (data.y_train, data.y_test), (data.groups_train, data.groups_test))
+    x, y, groups = (None if a is None or b is None else np.concatenate([a, b]) for a, b in pairs)
+    assert x is not None and y is not None and groups is not None
+    return replace(
+        data, x_train=x[~out], y_train=y[~out], x_test=x[out], y_test=y[out], groups_train=groups[~out], groups_test=groups[out], split=split
+    )
 
 
 def card_lines(data: Dataset) -> tuple[tuple[str, str], ...]:

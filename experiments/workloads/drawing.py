@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
 from .results import Outcome
 from .words import value
 
-WIDTH, HEIGHT = 560, 250
-LEFT, RIGHT, TOP, BOTTOM = 64, 150, 14, 40
+HEIGHT, TOP, BOTTOM = 250, 14, 40
+LONGEST = 32  # characters of a label
 
 
-def against_steps(outcome: Outcome) -> Markup:
+@dataclass(frozen=True)
+class Frame:
+    """Width of the chart and its margins; without a right margin for labels they stand in a list below."""
+
+    width: int
+    left: int
+    right: int
+
+
+WIDE, NARROW = Frame(640, 64, 230), Frame(380, 56, 8)
+
+
+def against_steps(outcome: Outcome, frame: Frame = WIDE) -> Markup:
     """Return the chart: the spiking network with its interval at every T, the ANN's interval as a band, baselines, the chip."""
     unit = outcome.metric_unit
     spread = [*outcome.ann, *(b.ann[0] for b in outcome.baselines)]
@@ -29,26 +42,26 @@ def against_steps(outcome: Outcome) -> Markup:
     first, last = math.log2(steps[0]), math.log2(steps[-1])
 
     def x(n_steps: int) -> float:
-        return LEFT + 14 + (WIDTH - LEFT - RIGHT - 28) * ((math.log2(n_steps) - first) / (last - first) if last > first else 0.5)
+        return frame.left + 14 + (frame.width - frame.left - frame.right - 28) * ((math.log2(n_steps) - first) / (last - first) if last > first else 0.5)
 
     def y(number: float) -> float:
         return TOP + (HEIGHT - TOP - BOTTOM) * (1 - (number - low) / (high - low))
 
-    right = WIDTH - RIGHT
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(_told(outcome))}">']
+    left, right = frame.left, frame.width - frame.right
+    parts: list[str] = []
     for tick in ticks:
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
-        parts.append(f'<text class="tick" x="{LEFT - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{escape(_tick(tick, unit))}</text>')
+        parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
+        parts.append(f'<text class="tick" x="{left - 6}" y="{y(tick) + 4:.1f}" text-anchor="end">{escape(_tick(tick, unit))}</text>')
     for n in steps:
         parts.append(f'<text class="tick" x="{x(n):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{n}</text>')
-    parts.append(f'<text class="tick" x="{(LEFT + right) / 2:.0f}" y="{HEIGHT - 6}" text-anchor="middle">time steps T (logarithmic)</text>')
+    parts.append(f'<text class="tick" x="{(left + right) / 2:.0f}" y="{HEIGHT - 6}" text-anchor="middle">time steps T (logarithmic)</text>')
     top, bottom = y(outcome.ann[2]), y(outcome.ann[1])
-    parts.append(f'<rect class="band" x="{LEFT}" width="{right - LEFT}" y="{top:.1f}" height="{max(bottom - top, 1):.1f}"/>')
+    parts.append(f'<rect class="band" x="{left}" width="{right - left}" y="{top:.1f}" height="{max(bottom - top, 1):.1f}"/>')
     labels = [(y(outcome.ann[0]), "ann", f"ANN {value(outcome.ann[0], unit)}")]
-    parts.append(f'<line class="ann" x1="{LEFT}" x2="{right}" y1="{y(outcome.ann[0]):.1f}" y2="{y(outcome.ann[0]):.1f}"/>')
+    parts.append(f'<line class="ann" x1="{left}" x2="{right}" y1="{y(outcome.ann[0]):.1f}" y2="{y(outcome.ann[0]):.1f}"/>')
     for base in outcome.baselines:
-        parts.append(f'<line class="base" x1="{LEFT}" x2="{right}" y1="{y(base.ann[0]):.1f}" y2="{y(base.ann[0]):.1f}"/>')
-        labels.append((y(base.ann[0]), "base", base.name if len(base.name) < 22 else base.name.split(",")[0][:24]))
+        parts.append(f'<line class="base" x1="{left}" x2="{right}" y1="{y(base.ann[0]):.1f}" y2="{y(base.ann[0]):.1f}"/>')
+        labels.append((y(base.ann[0]), "base", shortened(base.name)))
     line = " ".join(f"{x(s.n_steps):.1f},{y(s.metric[0]):.1f}" for s in outcome.steps)
     parts.append(f'<polyline class="ideal" points="{line}"/>')
     for s in outcome.steps:
@@ -60,9 +73,25 @@ def against_steps(outcome: Outcome) -> Markup:
         if TOP <= cy <= HEIGHT - BOTTOM:
             parts.append(f'<path class="chip" d="M{cx:.1f} {cy - 6:.1f} l6 6 l-6 6 l-6 -6 z"/>')
             labels.append((cy, "chip", f"\N{BLACK DIAMOND} {chip.chip}, T = {outcome.n_steps}"))
-    for at, kind, text in apart(labels):
-        parts.append(f'<text class="label {kind}" x="{right + 8}" y="{at + 4:.1f}">{escape(text)}</text>')
-    return Markup("".join(parts) + "</svg>")
+    height = HEIGHT
+    if frame.right > 100:
+        for at, kind, text in apart(labels):
+            parts.append(f'<text class="label {kind}" x="{right + 8}" y="{at + 4:.1f}">{escape(text)}</text>')
+    else:
+        for k, (_, kind, text) in enumerate(sorted(labels)):
+            row = HEIGHT + 14 + 18 * k
+            parts.append(f'<line class="{kind}" x1="{left}" x2="{left + 24}" y1="{row - 4}" y2="{row - 4}"/>')
+            parts.append(f'<text class="label {kind}" x="{left + 32}" y="{row}">{escape(text)}</text>')
+        height += 18 * len(labels) + 8
+    head = f'<svg class="{"wide" if frame.right > 100 else "narrow"}" viewBox="0 0 {frame.width} {height}" role="img" aria-label="{escape(_told(outcome))}">'
+    return Markup(head + "".join(parts) + "</svg>")
+
+
+def shortened(name: str) -> str:
+    """Return a name of at most LONGEST characters, cut between words, the cut marked."""
+    if len(name) <= LONGEST:
+        return name
+    return name[: LONGEST - 1].rsplit(" ", 1)[0].rstrip(",") + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:

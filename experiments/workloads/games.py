@@ -27,7 +27,7 @@ def build(context: Context) -> tuple[Task, ...]:
 
 # -- the pole ---------------------------------------------------------------------------------------
 
-EPISODES, LONGEST, START = 50, 500, 0.2
+EPISODES, LONGEST, START, FAR = 50, 500, 0.2, 0.4
 SCALE = np.array([2.4, 3.0, 0.21, 3.0], np.float32)
 GAIN = np.array([0.1, 0.3, 1.0, 0.5], np.float32)
 CARRIED_STEPS = (1, 2, 4, 8)
@@ -38,12 +38,12 @@ def controller(observation: Array) -> Array:
     return np.asarray(observation @ GAIN > 0).astype(np.int64)
 
 
-def balance(act: Callable[[Array], Array], seed: int = 1000, episodes: int = EPISODES, seen: list[Array] | None = None) -> Array:
+def balance(act: Callable[[Array], Array], seed: int = 1000, episodes: int = EPISODES, start: float = START, seen: list[Array] | None = None) -> Array:
     """Return the steps survived in every episode, at most 500, (episodes,). ``act`` gets all poles in every step, fallen ones too."""
     import gymnasium
 
     env = gymnasium.make_vec("CartPole-v1", num_envs=episodes, vectorization_mode="vector_entry_point")
-    observation, _ = env.reset(seed=seed, options={"low": -START, "high": START})
+    observation, _ = env.reset(seed=seed, options={"low": -start, "high": start})
     alive, returns = np.ones(episodes, bool), np.zeros(episodes)
     for _ in range(LONGEST):
         if seen is not None:
@@ -57,12 +57,24 @@ def balance(act: Callable[[Array], Array], seed: int = 1000, episodes: int = EPI
     return returns
 
 
+def beside(network: Respond, ann: Respond, agreed: list[float]) -> Callable[[Array], Array]:
+    """Return a player that pushes as the network says, and notes the share of poles for which the ANN would push the same way."""
+
+    def act(observation: Array) -> Array:
+        push, other = (respond(observation / SCALE).argmax(axis=1) for respond in (network, ann))
+        agreed.append(float((push == other).mean()))
+        return push
+
+    return act
+
+
 def _cartpole(context: Context) -> Task:
     train_x = _cartpole_states()
+    pushes = controller(train_x)
 
     def fit() -> MLP:
         options = TrainOptions(epochs=30, patience=8, batch_size=64, learning_rate=2e-3)
-        return train((4, 8, 2), train_x / SCALE, controller(train_x), options, progress=context.progress)
+        return train((4, 8, 2), train_x / SCALE, pushes, options, progress=context.progress)
 
     mlp = context.network("games-cartpole", fit)
 
@@ -72,16 +84,24 @@ def _cartpole(context: Context) -> Task:
     def extras(ann: Respond, snn: Respond, network: SpikingNetwork, n_steps: int) -> tuple[Extra, ...]:
         rows = []
         for steps in CARRIED_STEPS:
-            fresh, kept = (play(Carried(network, steps, keep))[:, 0] for keep in (False, True))
-            rows.append((steps, f"{fresh.mean():.1f}", f"{kept.mean():.1f}", int((fresh < LONGEST).sum()), int((kept < LONGEST).sum())))
-        text = "The same episodes, with potentials reset before every decision and with potentials carried over from the decision before."
-        columns = ("T", "mean return, reset", "mean return, carried", "poles fallen, reset", "poles fallen, carried")
+            for how, keep in (("reset", False), ("carried", True)):
+                agreed: list[float] = []
+                act = beside(Carried(network, steps, keep), ann, agreed)
+                returns, wide = balance(act), balance(beside(Carried(network, steps, keep), ann, []), start=FAR)
+                rows.append((f"T = {steps}, {how}", f"{returns.mean():.1f}", int((returns < LONGEST).sum()), f"{np.mean(agreed):.2%}", f"{wide.mean():.1f}"))
+        text = (
+            "The same episodes, with potentials reset before every decision and with potentials carried over from the decision before. "
+            f"Pushes as the ANN's: the share of decisions on the way at which the ANN would have pushed the same way. From afar: started in states of +-{FAR}, "
+            f"where the ANN's mean return is {balance(beside(ann, ann, []), start=FAR).mean():.1f}."
+        )
+        columns = ("Potentials", "mean return", f"poles fallen of {EPISODES}", "pushes as the ANN's", "mean return from afar")
         return (Extra("Carrying the residual potential over decisions", text, columns, tuple(rows)),)
 
     rng = np.random.default_rng(0)
     seen: list[Array] = []
     expert = balance(controller, seen=seen)
-    probe = np.concatenate(seen)
+    probe, lean = np.concatenate(seen), np.abs(seen[0][:, 2])
+    far = lean > np.median(lean)
     return Task(
         name="games/cartpole",
         title="Games, balancing a pole",
@@ -90,15 +110,19 @@ def _cartpole(context: Context) -> Task:
         folds=(Fold(mlp, train_x[:1000] / SCALE, play, (probe[:: max(1, len(probe) // 500)] / SCALE)),),
         metric=RETURN,
         baselines=(
-            ("the tuned controller it imitates", expert[:, None]),
             ("push towards the lean, angle alone", balance(lambda o: (o[:, 2] > 0).astype(np.int64))[:, None]),
+            ("the tuned controller it imitates", expert[:, None]),
             ("chance", balance(lambda o: rng.integers(0, 2, len(o)))[:, None]),
         ),
+        groups={"lean at the start": np.where(far, f"over {np.median(lean):.2f} rad", f"up to {np.median(lean):.2f} rad")},
         card=(
             ("States", f"{len(train_x):,} visited by the controller with 0 to 60 % of its pushes random; start seed 0"),
             ("Test", f"{EPISODES} episodes of CartPole-v1 of seed 1000, none of them in training, started in states of +-{START} (four times the usual); at most {LONGEST} steps"),
             ("Answers", "the tuned controller's push in every state"),
-            ("Duplicates", "states are real numbers; none occurs twice"),
+            ("Classes", f"{pushes.mean():.1%} of the states ask for a push to the right"),
+            ("Groups", "episodes by the lean they start with"),
+            ("Duplicates", f"{len(train_x) - len(np.unique(train_x, axis=0)):,} states occur twice in training"),
+            ("Leakage", f"{_shared(train_x, probe):,} of {len(probe):,} states of the controller's own test episodes also stand in training"),
             ("Licence", "gymnasium, MIT"),
         ),
         steps=(1, 2, 4, 8, 16),
@@ -106,6 +130,12 @@ def _cartpole(context: Context) -> Task:
         extras=extras,
         notes=("Energy and latency are of one decision.", "The return ends at 500 steps: above that, better and worse players look alike."),
     )
+
+
+def _shared(train: Array, other: Array) -> int:
+    """Return how many rows of ``other`` are also rows of ``train``."""
+    known = {row.tobytes() for row in train}
+    return sum(row.tobytes() in known for row in other)
 
 
 @lru_cache(maxsize=1)
@@ -264,6 +294,9 @@ def _tictactoe(context: Context) -> Task:
         baselines=(("rule: win, block, centre, corner", matches(rule)), ("chance", matches(lambda x: rng.random((len(x), 9))))),
         groups={"who begins": np.where(facts[:, 2] > 0, "the network", "the opponent")},
         card=(
+            ("Classes", f"9 squares, several of them right on most boards: {np.mean([len(best_moves(b)) for b in boards]):.1f} on average"),
+            ("Groups", "games by who begins"),
+            ("Duplicates", f"{len(boards) - len(set(boards))} boards stand twice"),
             ("Boards", f"{len(boards):,} with a move to make: {len(known):,} train, {len(held):,} held out, drawn at random"),
             ("Answers", "every move that perfect play (full search) allows"),
             ("Leakage", "no board is in both parts; turned and mirrored boards may be, and games pass through trained boards"),

@@ -17,8 +17,10 @@ from .limits import limited
 Array = np.ndarray
 KEYS, BUILD, ASKED, LEAVES = 1_000_000, 10_000, 2_500, 200
 PAGE = 128
+# Answers are positions from the middle: a register that holds both signs then holds twice as many steps.
+MIDDLE = KEYS / 2
 LEVELS = (4, 16, 64, 256, 1024, 4096)
-STEPS = {"lognormal": (16, 64, 256), "gaps": (64, 256, 1024)}
+STEPS = {"lognormal": (16, 32, 64, 128, 256), "gaps": (64, 128, 192, 256, 384, 512)}
 RIDGE = 1.0
 # Every neuron's largest activation: what a threshold clips off a regression, no later stage gives back.
 WIDE = {"name": "max_norm", "per_neuron": True}
@@ -75,6 +77,11 @@ def lookup(respond: Respond, x: Array, rows: tuple[Array, Array]) -> Array:
     return np.stack([np.abs(np.clip(predicted, 0, KEYS - 1) - asked), asked], axis=1)
 
 
+def from_start(respond: Respond) -> Respond:
+    """Return answers as positions from the first key."""
+    return lambda x: respond(x) + MIDDLE
+
+
 def comparisons(window: float) -> int:
     """Return the key comparisons of a binary search within +- window positions."""
     return int(np.ceil(np.log2(2 * max(window, 0.5) + 1)))
@@ -94,7 +101,7 @@ def _task(context: Context, name: str, title: str, keys: Array, spread: Callable
     mlp = in_positions(context.network(f"index-{name}", fit))
 
     def play(respond: Respond) -> Array:
-        return lookup(respond, x, rows)
+        return lookup(from_start(respond), x, rows)
 
     linear = np.polyfit(x[rows[0], 0], rows[0], 1)
 
@@ -104,7 +111,7 @@ def _task(context: Context, name: str, title: str, keys: Array, spread: Callable
             return label, f"{w99:,.0f}", f"{top:,.0f}", comparisons(w99), comparisons(top), used
 
         def leaves(respond: Respond) -> int:
-            return len(np.unique(np.clip((respond(x[rows[1]])[:, 0] / KEYS * LEAVES).astype(int), 0, LEAVES - 1)))
+            return len(np.unique(np.clip((from_start(respond)(x[rows[1]])[:, 0] / KEYS * LEAVES).astype(int), 0, LEAVES - 1)))
 
         table = [row("ANN", play(ann), leaves(ann))]
         for t in LEVELS:
@@ -135,6 +142,7 @@ def _task(context: Context, name: str, title: str, keys: Array, spread: Callable
             ("Keys", f"{KEYS:,} {title}, generated with a fixed seed; duplicates: {KEYS - len(np.unique(keys)):,}"),
             ("Built on", f"every {KEYS // BUILD}th key, {BUILD:,}; looked up: {ASKED:,} keys between those, none of them built on"),
             ("Leakage", "none: the asked keys are not built on; an index of all keys would be built on all of them"),
+            ("Groups", "keys by the quarter of the array they stand in"),
             ("Input", "the key" + (", its logarithm taken by the host" if name == "lognormal" else "") + ", scaled to 0 to 1"),
             ("Licence", "made here"),
         ),
@@ -163,7 +171,7 @@ def spread_out(x: Array, y: Array, hidden: int = 96) -> MLP:
 
 
 def in_positions(mlp: MLP) -> MLP:
-    """Return the network answering in positions rather than in 0 to 1, which 16-bit weights hold: the last layer times the number of keys."""
+    """Return the network answering in positions from the middle, not in 0 to 1, which 16-bit weights hold: the last layer times the number of keys."""
     last = mlp.layers[-1]
-    scaled = replace(last, weight=np.asarray(last.weight) * np.float32(KEYS), bias=last.bias * np.float32(KEYS))
+    scaled = replace(last, weight=np.asarray(last.weight) * np.float32(KEYS), bias=last.bias * np.float32(KEYS) - np.float32(MIDDLE))
     return replace(mlp, layers=(*mlp.layers[:-1], scaled))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import msgspec
@@ -14,8 +15,10 @@ from neuro.progress import ProgressCallback
 Array = np.ndarray
 
 
-def in_noise(mlp: MLP, x: Array, y: Array, options: TrainOptions, progress: ProgressCallback | None = None) -> MLP:
-    """Train a ReLU network on with activations a' = c clip(floor(a L / c + u) / L, 0, 1), u uniform; return ReLUs with the ceilings c.
+def in_noise(model: MLP | Sequence[int], x: Array, y: Array, options: TrainOptions, progress: ProgressCallback | None = None) -> MLP:
+    """Train a ReLU network in noise and return it with ceilings c, a' = c clip(floor(a L / c + u) / L, 0, 1), u uniform.
+
+    model : widths of a new network, or a trained one to go on from.
 
     A state that is right only when it is exact is lost in spikes: a count in T steps is off by up to one, and every element
     of a sequence hands its errors to the next. Rounded at random to ``options.levels`` levels of a learned ceiling, a state
@@ -27,5 +30,10 @@ def in_noise(mlp: MLP, x: Array, y: Array, options: TrainOptions, progress: Prog
     between them (docs/results/workloads.md).
     """
     settings = msgspec.structs.replace(options, activation="qcfs", random_shift=True)
-    noisy = train(mlp, x, y, settings, progress=progress)
+    noisy = train(model, x, y, settings, progress=progress)
     return replace(noisy, layers=tuple(replace(layer, activation="relu", levels=0) if layer.levels else layer for layer in noisy.layers))
+
+
+def how(options: TrainOptions) -> str:
+    """Return the training in a sentence."""
+    return f"Trained with activations rounded to {options.levels} levels of a learned ceiling, at random up or down; run without rounding."

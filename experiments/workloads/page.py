@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from experiments.report.tables import Cell, Column, Table, texts
 from experiments.units import count, seconds, si, si_range
 from neuro.archive import write_atomically
 
-from .drawing import against_steps
-from .results import Bounds, Outcome, Suite
+from .drawing import NARROW, against_steps
+from .results import Bounds, Outcome, Step, Suite
 from .words import change, interval, value, verdict
 
 TEMPLATE = "workloads.html.j2"
@@ -80,7 +81,8 @@ def summary(suite: Suite) -> Table:
         Column("ANN, 45 nm", "energy", meaning="the ANN on a digital design: int8, every product, weights in SRAM, batch 1"),
         Column("What was lost, and where", numeric=False),
     )
-    caption = "One row a task. Energy and latency are of one inference; a chip without a figure for its time has no latency."
+    names = dict.fromkeys(o.name.partition("/")[0] for o in suite.outcomes)
+    caption = f"{len(suite.outcomes)} tasks of {len(names)} workloads, one row each. Energy and latency are of one inference; a chip without a figure for its time has no latency."
     return Table("summary", caption, columns, tuple(_row(o) for o in suite.outcomes))
 
 
@@ -117,7 +119,7 @@ def _row(o: Outcome) -> tuple[Cell, ...]:
 
 def section(o: Outcome) -> Section:
     """Return everything of one task."""
-    return Section(o, anchor(o), _title(o), _task_facts(o), against_steps(o), _tables(o), _extras(o), list(o.card), [(c.chip, c.missing) for c in o.chips if c.missing])
+    return Section(o, anchor(o), _title(o), _task_facts(o), against_steps(o) + against_steps(o, NARROW), _tables(o), _extras(o), list(o.card), [(c.chip, c.missing) for c in o.chips if c.missing])
 
 
 def _title(o: Outcome) -> str:
@@ -132,7 +134,7 @@ def _task_facts(o: Outcome) -> list[tuple[str, str]]:
         ("Network", f"{o.kind}; {o.parameters:,} parameters"),
         ("Judged on", f"{o.n:,} {o.unit}"),
         ("ANN", f"{o.metric} {value(o.ann[0], o.metric_unit)} ({interval(o.ann, o.metric_unit)})"),
-        ("Training", o.training),
+        ("Training", o.training + ("" if o.training_seconds is None else f"; {seconds(o.training_seconds)} of processor time" + (" for all of them" if len(o.weights_sha256) > 1 else ""))),
         ("Conversion", o.method),
         ("One inference at the chosen T", f"{count(o.spikes)} spikes, {count(o.synaptic_operations)} synaptic operations; the ANN {count(o.macs)} MAC"),
         ("SHA-256 of the weights", ", ".join(s[:12] for s in o.weights_sha256)),
@@ -150,24 +152,7 @@ def _change(number: float, unit: str) -> Cell:
 def _tables(o: Outcome) -> list[Table]:
     unit = o.metric_unit
     name = anchor(o)
-    made = [
-        texts(
-            f"{name}-steps",
-            "The ideal spiking network against T. Difference from the ANN: paired bootstrap over the same units, 95 %.",
-            ["T", o.metric.capitalize(), "95 %", "Difference", "95 %", "Within the ANN's interval"],
-            [
-                [
-                    s.n_steps,
-                    _number(s.metric[0], unit),
-                    interval(s.metric, unit),
-                    _change(s.difference[0], unit),
-                    f"{change(s.difference[1], unit)} to {change(s.difference[2], unit)}",
-                    s.within,
-                ]
-                for s in o.steps
-            ],
-        )
-    ]
+    made = [_sweep(f"{name}-steps", "The ideal spiking network against T. Difference from the ANN: paired bootstrap over the same units, 95 %.", o, o.steps)]
     for loss in o.losses:
         made.append(
             texts(
@@ -215,11 +200,12 @@ def _tables(o: Outcome) -> list[Table]:
                 ],
             )
         )
+    refused = any(c.reason for c in o.chips)
     made.append(
         texts(
             f"{name}-chips",
             f"On the chips at T = {o.n_steps}, one inference. The ANN on {o.digital_design}: {si(o.digital[0], 'J')}.",
-            ["Chip", o.metric.capitalize(), "95 %", "Energy (low-high)", "Latency (low-high)", "Cores", "Outputs at the end of their range", "Refused because"],
+            ["Chip", o.metric.capitalize(), "95 %", "Energy (low-high)", "Latency (low-high)", "Within", "Cores", "Outputs at the end of their range", *(["Refused because"] if refused else [])],
             [
                 [
                     c.chip,
@@ -227,15 +213,38 @@ def _tables(o: Outcome) -> list[Table]:
                     None if c.metric is None else interval(c.metric, unit),
                     None if c.energy is None else si_range(*c.energy, "J"),
                     None if c.latency is None else si_range(*c.latency, "s"),
+                    None if c.metric is None else c.within,
                     c.cores,
-                    None if c.metric is None else f"{c.overflowing:.0%}",
-                    c.reason,
+                    None if c.metric is None else f"{100 * c.overflowing:.0f} %",
+                    *([c.reason] if refused else []),
                 ]
                 for c in o.chips
             ],
         )
     )
+    if o.on_chip:
+        made.append(_sweep(f"{name}-on-chip", f"In the integers of {o.chips[0].chip} against T, since at T = {o.n_steps} they leave the ANN's interval.", o, o.on_chip))
     return made
+
+
+def _sweep(name: str, caption: str, o: Outcome, steps: Sequence[Step]) -> Table:
+    unit = o.metric_unit
+    return texts(
+        name,
+        caption,
+        ["T", o.metric.capitalize(), "95 %", "Difference", "95 %", "Within the ANN's interval"],
+        [
+            [
+                s.n_steps,
+                _number(s.metric[0], unit),
+                interval(s.metric, unit),
+                _change(s.difference[0], unit),
+                f"{change(s.difference[1], unit)} to {change(s.difference[2], unit)}",
+                s.within,
+            ]
+            for s in steps
+        ],
+    )
 
 
 def _extras(o: Outcome) -> list[tuple[str, str, Table | None, list[tuple[str, str]]]]:
@@ -251,12 +260,14 @@ def _extras(o: Outcome) -> list[tuple[str, str, Table | None, list[tuple[str, st
 
 
 def _facts(suite: Suite) -> list[tuple[str, str]]:
+    trained = [o.training_seconds for o in suite.outcomes if o.training_seconds is not None]
     size = sum(o.parameters * len(o.weights_sha256) for o in suite.outcomes)
     return [
         ("Made", suite.created.replace("T", " ").removesuffix("Z") + " UTC"),
         ("Command", suite.command),
         ("Tasks", f"{len(suite.outcomes)}" + (f"; {len(suite.skipped)} workloads skipped" if suite.skipped else "")),
         ("Networks", f"{sum(len(o.weights_sha256) for o in suite.outcomes)}, {size:,} parameters in all, 16 bits each"),
+        ("Trained in", "-" if not trained else f"{seconds(sum(trained))} of processor time, all networks"),
         ("Spiking", "constant current in, potential read-out; reset by subtraction"),
         ("Took", seconds(suite.seconds)),
         ("Versions", ", ".join(f"{k} {v}" for k, v in suite.versions.items())),

@@ -50,6 +50,7 @@ class OnChip(msgspec.Struct, frozen=True):
 
     energy [J], latency [s] : value, low, high of one inference (a whole sequence); None without a figure.
     overflowing : share of probes at whose end an output's potential stands at the end of the chip's range.
+    within : whether the metric is within the ANN's interval.
     """
 
     chip: str
@@ -60,6 +61,7 @@ class OnChip(msgspec.Struct, frozen=True):
     cores: int = 0
     missing: tuple[str, ...] = ()
     overflowing: float = 0.0
+    within: bool = False
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -98,6 +100,8 @@ class Outcome(msgspec.Struct, frozen=True):
     lost : in a sentence, what was lost and where.
     digital : energy of the ANN on the named digital design [J].
     spikes, synaptic_operations, macs : of one inference.
+    on_chip : the first chip at every T of the sweep, where at the chosen one it is not within the ANN's interval.
+    training_seconds : of all folds' networks, processor time [s]; None where it was not recorded.
     """
 
     name: str
@@ -132,6 +136,8 @@ class Outcome(msgspec.Struct, frozen=True):
     notes: tuple[str, ...]
     extras: tuple[Shown, ...]
     seconds: float
+    on_chip: tuple[Step, ...] = ()
+    training_seconds: float | None = None
 
     def at(self, n_steps: int) -> Step:
         """Return the step of the sweep with that T."""

@@ -35,6 +35,7 @@ from .limits import limited
 from .measures import difference, interval
 from .results import Bounds, Group, Layer, Losses, Number, OnChip, Outcome, Shown, Skipped, Stage, Step, Suite
 from .sound import wav_uri
+from .words import value
 
 Array = np.ndarray
 CHIPS = ("loihi1", "spinnaker1", "spinnaker2")
@@ -103,6 +104,7 @@ class _Runner:
     def __init__(self, task: Task, context: Context) -> None:
         self.task, self.context = task, context
         self.ported = [Ported(fold, convert(fold.mlp, calibration=fold.calibration, method=task.method)) for fold in task.folds]
+        self.deployed: dict[str, list[Deployment]] = {}
         self.done, self.total = 0, len(task.steps) + 5 + len(CHIPS)
         self.ann = self.facts(lambda p: p.fold.mlp.forward)
         self.ann_bounds = interval(task.metric, self.ann)
@@ -116,6 +118,9 @@ class _Runner:
         before = max((n for n in task.steps if n < chosen), default=chosen)
         told = sorted({before, chosen})
         on_loihi, loihi_facts = self.chip(CHIPS[0], chosen)
+        on_chip: tuple[Step, ...] = ()
+        if loihi_facts is not None and not on_loihi.within:
+            on_chip = tuple(self.step(n, loihi_facts if n == chosen else self.on_chip(CHIPS[0], n)) for n in task.steps)
         losses = tuple(self.losses(n, by_t[n], loihi_facts if n == chosen else None) for n in told)
         chips = (on_loihi, *(self.chip(name, chosen)[0] for name in CHIPS[1:]))
         first = self.ported[0]
@@ -141,7 +146,7 @@ class _Runner:
             n_steps=chosen,
             reached=reached,
             lost=sentence(next(s for s in steps if s.n_steps == chosen), losses, metric, len(self.ann), task.unit)
-            + in_integers(on_loihi, losses[-1], self.ann_bounds, metric),
+            + in_integers(on_loihi, losses[-1], metric, on_chip),
             losses=losses,
             layers=layers(first, recording),
             more=tuple(Number(m.name, m.unit, bounds(interval(m, self.ann)), bounds(interval(m, spiking))) for m in task.more),
@@ -159,11 +164,16 @@ class _Runner:
             notes=(*task.notes, *dict.fromkeys(said)),
             extras=tuple(shown(e) for e in extras),
             seconds=time.perf_counter() - start,
+            on_chip=on_chip,
+            training_seconds=training_seconds([fold.mlp for fold in task.folds]),
         )
 
     def facts(self, respond: Callable[[Ported], Respond]) -> Array:
         """Return the facts of every unit, fold after fold, with the given way of answering."""
-        made = np.concatenate([p.fold.play(respond(p)) for p in self.ported])
+        return self.told(np.concatenate([p.fold.play(respond(p)) for p in self.ported]))
+
+    def told(self, made: Array) -> Array:
+        """Report one more piece of work done."""
         self.done += 1
         if self.context.progress is not None:
             self.context.progress(Progress(self.task.title, min(self.done, self.total), self.total))
@@ -194,29 +204,41 @@ class _Runner:
         return Losses(n_steps, tuple(stages))
 
     def chip(self, name: str, n_steps: int) -> tuple[OnChip, Array | None]:
-        chip = load_chip(name)
         try:
-            deployed = {id(p): deploy(p.network, chip) for p in self.ported}
+            facts = self.on_chip(name, n_steps)
         except CapacityError as error:
             return OnChip(name, reason=str(error)), None
-        facts = self.facts(lambda p: self.spiking(deployed[id(p)], n_steps))
-        first = self.ported[0]
-        on = deployed[id(first)]
+        first, on = self.ported[0], self.deployed[name][0]
+        found = interval(self.task.metric, facts)
         recording = simulate(on, first.fold.probe, n_steps)
         counts = activity(recording, on, inputs=first.fold.probe)
         spent, taken = energy(counts, on), latency(counts, on)
         return (
             OnChip(
                 name,
-                metric=bounds(interval(self.task.metric, facts)),
+                metric=bounds(found),
                 energy=ends(spent.total),
                 latency=None if taken.per_inference is None else ends(taken.per_inference),
                 cores=len(on.placement.cores),
                 missing=tuple(dict.fromkeys((*spent.missing, *taken.missing))),
                 overflowing=overflowing(on.network, recording.outputs, n_steps),
+                within=within(found.value, self.ann_bounds, self.task.metric),
             ),
             facts,
         )
+
+    def on_chip(self, name: str, n_steps: int) -> Array:
+        """Return the facts of every unit, answered in a chip's integers.
+
+        Raises
+        ------
+        CapacityError : a network that does not fit or that the chip cannot express.
+        """
+        if name not in self.deployed:
+            chip = load_chip(name)
+            self.deployed[name] = [deploy(p.network, chip) for p in self.ported]
+        parts = zip(self.ported, self.deployed[name], strict=True)
+        return self.told(np.concatenate([p.fold.play(self.spiking(on, n_steps)) for p, on in parts]))
 
     def record(self, first: Ported, n_steps: int) -> Recording:
         rated = 0 if first.network.recurrent else min(RATED, len(first.fold.probe))
@@ -275,15 +297,20 @@ def sentence(step: Step, losses: Sequence[Losses], metric: Metric, n: int, unit:
     return f"{head}; at T = {at.n_steps} most by {WORDS[at.stages.index(worst)]} ({amount(abs(worst.change), metric)})"
 
 
-def in_integers(chip: OnChip, losses: Losses, ann: Range, metric: Metric) -> str:
-    """Return what the chip's integers lose further, where that leaves the ANN's interval; "" otherwise."""
-    if chip.metric is None or within(chip.metric[0], ann, metric):
+def in_integers(chip: OnChip, losses: Losses, metric: Metric, sweep: Sequence[Step] = ()) -> str:
+    """Return what the chip's integers lose further, where that leaves the ANN's interval, and its best T; "" otherwise."""
+    if chip.metric is None or chip.within:
         return ""
     change = losses.stages[-1].change
     if change * (-1.0 if metric.better == "higher" else 1.0) <= 0:
         return ""
-    why = f", and {chip.overflowing:.0%} of its outputs reach the end of their register" if chip.overflowing else ""
-    return f"; {chip.chip}'s integers lose {amount(abs(change), metric)} more{why}"
+    why = f", and {100 * chip.overflowing:.0f} % of its outputs reach the end of their register" if chip.overflowing else ""
+    text = f"; {chip.chip}'s integers lose {amount(abs(change), metric)} more{why}"
+    if sweep:
+        best = (max if metric.better == "higher" else min)(sweep, key=lambda step: step.metric[0])
+        if best.metric[0] != chip.metric[0]:
+            text += f"; there T = {best.n_steps} is best, {value(best.metric[0], metric.unit)}"
+    return text
 
 
 WORDS = {1: "clipping", 2: "quantisation to T levels", 3: "uneven spikes in time"}
@@ -314,6 +341,12 @@ def training(mlp: MLP) -> str:
         return ""
     text = f"{facts['n_train']:,} training samples, best of {facts['epochs']} epochs at {facts['best_epoch']}"
     return f"{text}; {options.get('optimizer')}, rate {options.get('learning_rate'):g}, batch {options.get('batch_size')}, seed {options.get('seed')}"
+
+
+def training_seconds(networks: Sequence[MLP]) -> float | None:
+    """Return the processor time that the networks' trainings took [s]; None where one does not say."""
+    found = [mlp.info.get("made", {}).get("seconds") for mlp in networks]
+    return None if None in found else float(sum(found))
 
 
 def ordered(groups: Array) -> list[Any]:

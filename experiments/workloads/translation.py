@@ -14,7 +14,7 @@ from neuro.network import SpikingNetwork
 from . import measures
 from .base import Context, Extra, Fold, Metric, Respond, Task
 from .limits import limited
-from .noisy import in_noise
+from .noisy import how, in_noise
 
 Array = np.ndarray
 TOP, TRAINED = 1000, 700
@@ -121,9 +121,13 @@ def build(context: Context) -> tuple[Task, ...]:
             groups={"parts of the German word": np.array([f"{len(target[n])}" for n in asked])},
             card=(
                 ("Numbers", f"0 to {TOP - 1}: {len(known)} train, {len(asked)} test, drawn at random with a fixed seed"),
-                ("Words", f"{len(words_in)} English, {len(words_out) - 1} German parts; every test word also occurs in training numbers"),
+                ("Words", f"{len(words_in)} English, {len(words_out) - 1} German parts; {_unheard(source, known, asked)} words of test numbers stand in no training number"),
+            ("Classes", f"{len(words_out)}: the German parts and the end; numbers by parts (train/test): {_lengths(target, known, asked)}"),
+            ("Groups", "numbers by the parts of their German word"),
+            ("Duplicates", f"{TOP - len({tuple(words) for words in source.values()})}: every number has words of its own"),
                 ("Leakage", f"no test number is trained; its words are, in other numbers: {_neighbours(known, asked):.0%} have a trained number beside them"),
-                ("Source", "num2words (LGPL), the corpus is made when it is needed"),
+                ("Licence", "made here; num2words, which says the words, is under the LGPL"),
+            ("Source", "num2words; the corpus is made when it is needed"),
             ),
             method="max_norm",
             steps=(8, 16, 32, 64, 128),
@@ -131,7 +135,7 @@ def build(context: Context) -> tuple[Task, ...]:
             notes=(
                 "The encoder hears the English words, the decoder <go> and the German parts said so far; each has weights of its own, and the "
                 "decoder hears the encoder's state of the word before. Each further part reads the sequence again from its start.",
-                f"Trained with activations rounded to {NOISY.levels} levels of a learned ceiling, at random up or down; run without rounding.",
+                how(NOISY),
                 "Energy and latency are of one German part.",
             ),
         ),
@@ -203,3 +207,14 @@ class Coder:
 def _neighbours(known: Sequence[int], asked: Sequence[int]) -> float:
     trained = set(known)
     return float(np.mean([n - 1 in trained or n + 1 in trained for n in asked]))
+
+
+def _unheard(source: dict[int, list[str]], known: Sequence[int], asked: Sequence[int]) -> int:
+    """Return how many words of the asked numbers no known number has."""
+    return len({w for n in asked for w in source[n]} - {w for n in known for w in source[n]})
+
+
+def _lengths(target: dict[int, list[str]], known: Sequence[int], asked: Sequence[int]) -> str:
+    """Return how many numbers have so many parts: "1: 20/8, 2: 10/3"."""
+    counts = [np.bincount([len(target[n]) for n in numbers], minlength=MOST_TARGET) for numbers in (known, asked)]
+    return ", ".join(f"{k}: {a}/{b}" for k, (a, b) in enumerate(zip(*counts, strict=True)) if a or b)

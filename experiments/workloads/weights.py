@@ -33,6 +33,16 @@ def rounded(mlp: MLP) -> MLP:
     return replace(_cast(mlp, lambda a: a.astype(np.float16).astype(np.float32)), info=_short(mlp.info))
 
 
+def signed(mlp: MLP, name: str, seconds: float) -> MLP:
+    """Return the network with the command that made it and what that took [s of processor time, all threads]."""
+    return replace(mlp, info={**mlp.info, "made": {"name": name, "command": command(name), "seconds": round(seconds, 1)}})
+
+
+def command(name: str) -> str:
+    """Return the command that trains the network of that name again."""
+    return f"spikeport workload {name.partition('-')[0]} --train --weights FOLDER"
+
+
 def ship(mlp: MLP, path: Path) -> Path:
     """Save a rounded network in 16 bits a weight."""
     return _cast(mlp, lambda a: a.astype(np.float16)).save(path)

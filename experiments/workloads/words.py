@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from experiments.units import significant
 
 from .results import Bounds, Outcome, Suite
@@ -26,13 +28,12 @@ def interval(found: Bounds, unit: str) -> str:
 
 
 def change(number: float, unit: str) -> str:
-    """Return a signed change: "+0.3 points", "-0.12 dB"; "0" for none."""
-    if number == 0:
-        return "0"
-    sign = "+" if number > 0 else "\N{MINUS SIGN}"
+    """Return a signed change: "+0.30 points", "-0.12 dB"; without a sign for none."""
+    sign = "+" if number > 0 else "\N{MINUS SIGN}" if number < 0 else ""
     if unit == "%":
         return f"{sign}{100 * abs(number):.2f} points"
-    return f"{sign}{significant(abs(number), 3)} {unit}".rstrip()
+    digits = significant(abs(number), 3) if number else "0.00"
+    return f"{sign}{digits} {unit}".rstrip()
 
 
 def verdict(suite: Suite) -> str:
@@ -46,9 +47,18 @@ def verdict(suite: Suite) -> str:
         at = sorted(o.n_steps for o in good)
         text += f", at T = {at[0]}" + (f" to {at[-1]} steps" if at[-1] != at[0] else "")
     if len(good) == len(done):
-        return text + "."
+        return text + "." + _on_chip(done)
     short = "; ".join(f"{o.title}: {distance(o)} at T = {o.n_steps}" for o in done if not o.reached)
-    return f"{text}. It falls short in: {short}."
+    return f"{text}. It falls short in: {short}.{_on_chip(done)}"
+
+
+def _on_chip(done: Sequence[Outcome]) -> str:
+    """Return in how many tasks the first chip's integers answer as well, and which do not."""
+    ran = [(o, o.chips[0]) for o in done if o.chips and o.chips[0].metric is not None]
+    out = [o.title for o, chip in ran if not chip.within]
+    if not ran:
+        return ""
+    return f" In the integers of {ran[0][1].chip} {len(ran) - len(out)} of {len(ran)} do" + (f"; not {'; '.join(out)}." if out else ".")
 
 
 def distance(outcome: Outcome) -> str:

@@ -98,13 +98,14 @@ def test_outputs_at_the_end_of_the_chips_register_are_told(digits):
     # A register a ten thousand times smaller is full at once, and the answers come out at its ends.
     small = replace(on, populations=(*on.populations[:-1], replace(last, v_floor=last.v_floor / 1e4, v_ceiling=last.v_ceiling / 1e4)))
     assert overflowing(small, simulate(small, x, 4).outputs, 4) > 0.5
-    from experiments.comparison import Range
-
-    chip, losses = msgspec.structs.replace(outcome.chips[0], metric=(0.5, 0.4, 0.6), overflowing=0.25), outcome.losses[-1]
+    chip, losses = msgspec.structs.replace(outcome.chips[0], metric=(0.5, 0.4, 0.6), overflowing=0.25, within=False), outcome.losses[-1]
     stages = (*losses.stages[:-1], msgspec.structs.replace(losses.stages[-1], change=-0.44))
-    told = in_integers(chip, msgspec.structs.replace(losses, stages=stages), Range(0.94, 0.9, 0.96), task.metric)
-    assert told == "; loihi1's integers lose 44 points more, and 25% of its outputs reach the end of their register"
-    assert in_integers(outcome.chips[0], losses, Range(0.5, 0.1, 0.6), task.metric) == ""
+    told = in_integers(chip, msgspec.structs.replace(losses, stages=stages), task.metric)
+    assert told == "; loihi1's integers lose 44 points more, and 25 % of its outputs reach the end of their register"
+    sweep = (msgspec.structs.replace(outcome.steps[0], metric=(0.5, 0.4, 0.6)), msgspec.structs.replace(outcome.steps[1], metric=(0.75, 0.7, 0.8)))
+    told = in_integers(chip, msgspec.structs.replace(losses, stages=stages), task.metric, sweep)
+    assert told.endswith(f"register; there T = {outcome.steps[1].n_steps} is best, 75.0 %")
+    assert in_integers(msgspec.structs.replace(chip, within=True), losses, task.metric) == ""
 
 
 def test_the_page_holds_every_figure_and_loads_nothing(digits):
