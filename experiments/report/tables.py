@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +20,7 @@ from .panels.panel import GROUP_NAMES, Focus, arrow, known, quantity
 from .sources import address
 
 FIGURE_SPACE, POINT_SPACE = "\u2007", "\u2008"
+LEADING = re.compile(r"[+\-\u2212]?[\d,]+(?:\.(\d+))?(?:e[+-]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -138,13 +140,18 @@ def _aligned(table: Table) -> Table:
     for k, column in enumerate(table.columns):
         if not column.numeric:
             continue
-        fractions = [len(row[k].text.partition(".")[2]) for row in rows if row[k].sort is not None]
-        longest = max(fractions, default=0)
+        longest = max((len(_fraction(row[k].text)[1]) for row in rows if row[k].sort is not None), default=0)
         for row in rows:
-            fraction = len(row[k].text.partition(".")[2])
-            pad = FIGURE_SPACE * (longest - fraction) + (POINT_SPACE if longest and "." not in row[k].text else "")
-            row[k] = replace(row[k], text=row[k].text + pad)
+            number, fraction, unit = _fraction(row[k].text)
+            pad = FIGURE_SPACE * (longest - len(fraction)) + (POINT_SPACE if longest and not fraction else "")
+            row[k] = replace(row[k], text=number + pad + unit)
     return replace(table, rows=tuple(tuple(row) for row in rows))
+
+
+def _fraction(text: str) -> tuple[str, str, str]:
+    """Return a number as it is printed, its digits after the point, and what follows: "1.25 dB" is "1.25", "25", " dB"."""
+    found = LEADING.match(text)
+    return (found[0], found[1] or "", text[found.end() :]) if found else (text, "", "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -628,5 +635,5 @@ ROUNDING = {"rms_error": ("RMS error [%]", 100), "clipped": ("Cut [%]", 100), "z
 
 def plain_rows(table: Table) -> list[list[str]]:
     """Return the cells as text without padding, the second line in brackets."""
-    strip: Callable[[str], str] = lambda text: text.rstrip(FIGURE_SPACE + POINT_SPACE)  # noqa: E731
+    strip: Callable[[str], str] = lambda text: text.replace(FIGURE_SPACE, "").replace(POINT_SPACE, "")  # noqa: E731
     return [[f"{strip(cell.text)} ({cell.note})" if cell.note else strip(cell.text) for cell in row] for row in table.rows]
