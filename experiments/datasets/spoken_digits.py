@@ -79,7 +79,7 @@ def load(
     Source: Z. Jackson et al., Free Spoken Digit Dataset, version 1.0.10, doi:10.5281/zenodo.1342401.
     """
     options = options or SpokenDigitsOptions()
-    paths = obtain("the spoken digits", (PUBLISHED,), "fsdd", data_dir, progress, instead=(RECORDINGS,))
+    paths = obtain("the Free Spoken Digit Dataset", (PUBLISHED,), "fsdd", data_dir, progress, instead=(RECORDINGS,))
     (name, path), *_ = paths.items()
     content = read(PUBLISHED if name == PUBLISHED.name else RECORDINGS, path)
     recordings = {member.rsplit("/", 1)[-1]: wav for member, wav in members(content.data, ".wav").items()}

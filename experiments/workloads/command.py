@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,13 +40,13 @@ def run_command(
 
     def told(what: Outcome | Skipped) -> None:
         if isinstance(what, Skipped):
-            say(f"{what.name} skipped", what.reason.splitlines()[0])
+            say(f"{what.name} skipped", whole(what.reason))
         else:
             say(what.name, f"lost {what.lost}  {seconds(what.seconds)}")
 
     suite = run(list(WORKLOADS) if name == "all" else [name], Context(data_dir, train, weights, progress), command, told)
     if not suite.outcomes:
-        raise SpecError("no workload could run: " + "; ".join(f"{s.name}: {s.reason.splitlines()[0]}" for s in suite.skipped))
+        raise SpecError("no workload could run: " + "; ".join(f"{s.name}: {whole(s.reason)}" for s in suite.skipped))
     write(suite, out)
     write_atomically(out.with_suffix(".json"), msgspec.json.format(msgspec.json.encode(suite)))
     return lines(suite), {"page": str(out), "verdict": verdict(suite), **msgspec.to_builtins(suite)}
@@ -54,8 +55,13 @@ def run_command(
 def lines(suite: Suite) -> list[str]:
     """Return the table of the outcomes, and the verdict below it."""
     rows = [_row(o) for o in suite.outcomes]
-    skipped = [f"  skipped {s.name}: {s.reason.splitlines()[0]}" for s in suite.skipped]
+    skipped = [f"  skipped {s.name}: {s.reason.splitlines()[0].rstrip(':')}" for s in suite.skipped]
     return [*table(HEAD, rows, right=(2, 5, 6)), *skipped, "", verdict(suite)]
+
+
+def whole(reason: str) -> str:
+    """Return all lines of a reason in one: which files, where they were looked for, what to do."""
+    return "; ".join(line.strip() for line in reason.splitlines()).replace(":;", ":")
 
 
 def _row(o: Outcome) -> tuple[str, ...]:
@@ -73,5 +79,5 @@ def _row(o: Outcome) -> tuple[str, ...]:
         "-" if on is None else value(on[0], o.metric_unit),
         "-" if chip is None or chip.energy is None else si(chip.energy[0], "J"),
         "-" if chip is None or chip.latency is None else si(chip.latency[0], "s"),
-        "; ".join(f"{b.name.split(',')[0]} {value(b.ann[0], o.metric_unit)}" for b in o.baselines[:1]),
+        "; ".join(f"{re.split(r',| [(]', b.name)[0]} {value(b.ann[0], o.metric_unit)}" for b in o.baselines[:1]),
     )

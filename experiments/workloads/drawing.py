@@ -11,19 +11,20 @@ from .results import Outcome
 from .words import value
 
 HEIGHT, TOP, BOTTOM = 250, 14, 40
-LONGEST = 32  # characters of a label
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Width of the chart and its margins; without a right margin for labels they stand in a list below."""
+    """Width of the chart, its margins, and the most characters of a label; labels beside the chart or in a list below."""
 
     width: int
     left: int
     right: int
+    longest: int
+    beside: bool
 
 
-WIDE, NARROW = Frame(640, 64, 230), Frame(380, 56, 8)
+WIDE, NARROW = Frame(640, 64, 230, 32, True), Frame(380, 56, 8, 44, False)
 
 
 def against_steps(outcome: Outcome, frame: Frame = WIDE) -> Markup:
@@ -61,7 +62,7 @@ def against_steps(outcome: Outcome, frame: Frame = WIDE) -> Markup:
     parts.append(f'<line class="ann" x1="{left}" x2="{right}" y1="{y(outcome.ann[0]):.1f}" y2="{y(outcome.ann[0]):.1f}"/>')
     for base in outcome.baselines:
         parts.append(f'<line class="base" x1="{left}" x2="{right}" y1="{y(base.ann[0]):.1f}" y2="{y(base.ann[0]):.1f}"/>')
-        labels.append((y(base.ann[0]), "base", shortened(base.name)))
+        labels.append((y(base.ann[0]), "base", shortened(base.name, frame.longest)))
     line = " ".join(f"{x(s.n_steps):.1f},{y(s.metric[0]):.1f}" for s in outcome.steps)
     parts.append(f'<polyline class="ideal" points="{line}"/>')
     for s in outcome.steps:
@@ -74,7 +75,7 @@ def against_steps(outcome: Outcome, frame: Frame = WIDE) -> Markup:
             parts.append(f'<path class="chip" d="M{cx:.1f} {cy - 6:.1f} l6 6 l-6 6 l-6 -6 z"/>')
             labels.append((cy, "chip", f"\N{BLACK DIAMOND} {chip.chip}, T = {outcome.n_steps}"))
     height = HEIGHT
-    if frame.right > 100:
+    if frame.beside:
         for at, kind, text in apart(labels):
             parts.append(f'<text class="label {kind}" x="{right + 8}" y="{at + 4:.1f}">{escape(text)}</text>')
     else:
@@ -83,15 +84,15 @@ def against_steps(outcome: Outcome, frame: Frame = WIDE) -> Markup:
             parts.append(f'<line class="{kind}" x1="{left}" x2="{left + 24}" y1="{row - 4}" y2="{row - 4}"/>')
             parts.append(f'<text class="label {kind}" x="{left + 32}" y="{row}">{escape(text)}</text>')
         height += 18 * len(labels) + 8
-    head = f'<svg class="{"wide" if frame.right > 100 else "narrow"}" viewBox="0 0 {frame.width} {height}" role="img" aria-label="{escape(_told(outcome))}">'
+    head = f'<svg class="{"wide" if frame.beside else "narrow"}" viewBox="0 0 {frame.width} {height}" role="img" aria-label="{escape(_told(outcome))}">'
     return Markup(head + "".join(parts) + "</svg>")
 
 
-def shortened(name: str) -> str:
-    """Return a name of at most LONGEST characters, cut between words, the cut marked."""
-    if len(name) <= LONGEST:
+def shortened(name: str, longest: int) -> str:
+    """Return a name of at most so many characters, cut between words, the cut marked."""
+    if len(name) <= longest:
         return name
-    return name[: LONGEST - 1].rsplit(" ", 1)[0].rstrip(",") + "\N{HORIZONTAL ELLIPSIS}"
+    return name[: longest - 1].rsplit(" ", 1)[0].rstrip(",") + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jinja2
@@ -104,7 +104,7 @@ def _row(o: Outcome) -> tuple[Cell, ...]:
 
     return (
         Cell(o.title, o.name, note=f"{measure}; {o.kind}", href=f"#{anchor(o)}", link="details", title=o.title),
-        Cell("-") if base is None else Cell(value(base.ann[0], o.metric_unit), base.ann[0], note=base.name.split(",")[0]),
+        Cell("-") if base is None else Cell(value(base.ann[0], o.metric_unit), base.ann[0], note=base.name),
         metric(o.ann),
         Cell(str(o.n_steps) if o.reached else f"> {o.n_steps}", float(o.n_steps), note="" if o.reached else "not reached"),
         metric(at.metric),
@@ -252,7 +252,7 @@ def _extras(o: Outcome) -> list[tuple[str, str, Table | None, list[tuple[str, st
         (
             extra.title,
             extra.text,
-            texts(f"{anchor(o)}-extra-{k}", extra.title, list(extra.columns), extra.rows) if extra.rows else None,
+            replace(texts(f"{anchor(o)}-extra-{k}", extra.title, list(extra.columns), extra.rows), quiet=True) if extra.rows else None,
             list(extra.clips),
         )
         for k, extra in enumerate(o.extras)

@@ -318,7 +318,8 @@ WORDS = {1: "clipping", 2: "quantisation to T levels", 3: "uneven spikes in time
 
 def amount(value: float, metric: Metric) -> str:
     """Return a change of the metric with its unit: percentage points of a share."""
-    return f"{100 * value:.2g} points" if metric.unit == "%" else f"{significant(value, 3)} {metric.unit}".rstrip()
+    points = f"{100 * value:.2g}"
+    return f"{points} point{'' if points == '1' else 's'}" if metric.unit == "%" else f"{significant(value, 3)} {metric.unit}".rstrip()
 
 
 def layers(first: Ported, recording: Recording) -> tuple[Layer, ...]:

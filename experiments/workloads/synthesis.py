@@ -20,6 +20,7 @@ from . import measures
 from .base import Clip, Context, Extra, Fold, Metric, Respond, Task, card_lines
 from .sound import griffin_lim
 from .speech import recogniser
+from .words import percent
 
 Array = np.ndarray
 FRAMES, BANDS, KNOTS, RATE, SECONDS = 24, 32, 12, 8000, 0.45
@@ -69,7 +70,7 @@ def build(context: Context) -> tuple[Task, ...]:
             folds=(Fold(mlp, inputs, play, inputs[::3]),),
             metric=DISTANCE,
             baselines=(
-                ("average of the training recordings, the best there is", distance(mean[of], data.x_test)),
+                ("average of the training recordings", distance(mean[of], data.x_test)),
                 ("another recording of the same word and speaker", distance(other[of], data.x_test)),
                 ("the speaker's average over all words", distance(average[of], data.x_test)),
             ),
@@ -108,14 +109,14 @@ def _listen(
     rows, clips = [], []
     digits = np.array([d for d, _ in pairs])
     real = _recordings(data)
-    rows.append(("real test recordings", f"{(listener.predict(known.x_test) == known.y_test).mean():.1%}", len(known.y_test), "-"))
+    rows.append(("real test recordings", percent(float((listener.predict(known.x_test) == known.y_test).mean())), len(known.y_test), "-"))
     sounds: dict[str, list[Array]] = {}
     for name, frames in {"average of the training recordings": mean, **spectra}.items():
         sounds[name] = [griffin_lim(f, RATE, SECONDS) for f in frames]
         heard = np.stack([log_mel(s, RATE).ravel() for s in sounds[name]])
         again = np.stack([log_mel(s, RATE, n_bands=BANDS, n_frames=FRAMES) for s in sounds[name]])
         lost = RANGE * np.sqrt(((again - np.clip(frames, 0, 1)) ** 2).mean(axis=(1, 2))).mean()
-        rows.append((name, f"{(listener.predict(heard) == digits).mean():.1%}", len(digits), f"{lost:.1f}"))
+        rows.append((name, percent(float((listener.predict(heard) == digits).mean())), len(digits), f"{lost:.1f}"))
     for digit in range(10):
         k = pairs.index((digit, speakers.index(PLAYED)))
         clips.append(Clip(f"{digit}, real", real[f"{digit}_{PLAYED}_0.wav"], RATE))

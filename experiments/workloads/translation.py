@@ -15,6 +15,7 @@ from . import measures
 from .base import Context, Extra, Fold, Metric, Respond, Task
 from .limits import limited
 from .noisy import how, in_noise
+from .words import percent
 
 Array = np.ndarray
 TOP, TRAINED = 1000, 700
@@ -99,7 +100,7 @@ def build(context: Context) -> tuple[Task, ...]:
         levels = []
         for count in (4, 8, 16, 32, 64, 128):
             made = judge(say(limited(mlp, network, count).forward))
-            levels.append((count, f"{made[:, 0].mean():.1%}", f"{made[:, 1].mean():.2f}"))
+            levels.append((count, percent(float(made[:, 0].mean())), f"{made[:, 1].mean():.2f}"))
         told = "The ANN with its activations in so many levels, as many as a neuron can count in so many steps, and no other limit of spikes."
         needed = Extra("Levels an activation needs", told, ("Levels", "exact matches", "edit distance [tokens]"), tuple(levels))
         columns = ("Number", "English", "German", "ANN", f"spiking, T = {n_steps}")

@@ -17,6 +17,11 @@ def value(number: float, unit: str) -> str:
     return f"{significant(number, digits)} {unit}".rstrip()
 
 
+def percent(share: float) -> str:
+    """Return a share as text: "96.4 %"."""
+    return value(share, "%")
+
+
 def interval(found: Bounds, unit: str) -> str:
     """Return the two ends of an interval: "94.3-97.8"."""
     _, low, high = found

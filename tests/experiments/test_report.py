@@ -224,3 +224,12 @@ def test_notebooks_show_verdict_and_table(small: Comparison) -> None:
 @pytest.mark.slow
 def test_two_hundred_trials_stay_below_three_megabytes(tmp_path: Path) -> None:
     assert report(comparisons.sweep(200), tmp_path / "report.html").stat().st_size < 3e6
+
+
+def test_numbers_with_units_meet_at_the_point():
+    from experiments.report.tables import Cell, texts
+
+    cells = [Cell("3,198 positions", 3198), Cell("16.25 positions", 16.25), Cell("1e-05 positions", 1e-5), Cell("-")]
+    made = [row[1].text for row in texts("t", "", ["a", "b"], [["x", cell] for cell in cells]).rows]
+    figure, point = "\u2007", "\u2008"
+    assert made == [f"3,198{2 * figure}{point} positions", "16.25 positions", f"1e-05{2 * figure}{point} positions", f"-{2 * figure}{point}"]

@@ -187,3 +187,47 @@ def test_every_workload_has_a_file():
     for entry in WORKLOADS.values():
         module, function = entry.builder.split(":")
         assert getattr(import_module(f"experiments.workloads.{module}"), function).__doc__
+
+
+def test_shipped_files_say_what_made_them_and_how_long_it_took():
+    for file in sorted((Path(weights.__file__).parent / "files").glob("*.npz")):
+        made = weights.shipped(file.stem).info["made"]
+        assert made["name"] == file.stem and made["seconds"] > 0
+        words = made["command"].split()
+        assert words[:2] == ["spikeport", "workload"] and words[2] in WORKLOADS and "--train" in words
+
+
+def test_the_verdict_counts_the_chip_apart(digits):
+    from experiments.workloads.words import verdict
+
+    _, outcome = digits
+    good = msgspec.structs.replace(outcome, chips=(msgspec.structs.replace(outcome.chips[0], within=True),))
+    bad = msgspec.structs.replace(outcome, title="The other", chips=(msgspec.structs.replace(outcome.chips[0], within=False),))
+    text = verdict(Suite((good, bad), (), "", 0.0, {}, ""))
+    assert text.endswith("In the integers of loihi1 1 of 2 do; not The other.")
+    assert verdict(Suite((good,), (), "", 0.0, {}, "")).endswith("In the integers of loihi1 1 of 1 do.")
+
+
+def test_a_chip_outside_the_interval_is_shown_at_every_step(digits):
+    task, _ = digits
+    # An interval that nothing reaches.
+    from experiments.workloads import suite
+
+    runner = suite._Runner(task, Context())
+    runner.ann_bounds = type(runner.ann_bounds)(3.0, 2.0, 4.0)
+    made = runner.outcome(0.0, [])
+    assert not made.reached and not made.chips[0].within
+    assert [s.n_steps for s in made.on_chip] == list(task.steps)
+    assert made.on_chip[-1].metric[0] == pytest.approx(made.chips[0].metric[0])
+    assert "In the integers of loihi1 against T" in page(Suite((made,), (), "", 0.0, {}, ""))
+
+
+def test_labels_are_cut_between_words():
+    from experiments.workloads.drawing import shortened
+
+    assert shortened("linear autoregression, 24 months", 32) == "linear autoregression, 24 months"
+    assert shortened("average of the training recordings", 20) == "average of the\N{HORIZONTAL ELLIPSIS}"
+
+
+def test_a_reason_is_told_whole():
+    assert command.whole("X was not found:\n  files: a; or b\n  put them there") == "X was not found: files: a; or b; put them there"

@@ -1,5 +1,7 @@
 """What single workloads compute by themselves: metrics, games, words, sound, the index."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -182,3 +184,27 @@ def test_a_right_first_stage_finds_every_key():
 
 def test_comparisons_of_a_binary_search():
     assert [index.comparisons(w) for w in (0, 1, 3, 4, 500_000)] == [1, 2, 3, 4, 20]
+
+
+def test_resplit_keeps_every_sample_with_its_group():
+    from experiments.datasets import load_dataset
+    from experiments.workloads.base import resplit
+
+    data = load_dataset("digits")
+    n = len(data.x_train) + len(data.x_test)
+    names = np.array([f"g{k}" for k in range(n)])
+    data = replace(data, groups_train=names[: len(data.x_train)], groups_test=names[len(data.x_train) :])
+    out = np.arange(n) % 3 == 0
+    split = resplit(data, out, "every third")
+    assert split.split == "every third" and split.groups_test.tolist() == names[out].tolist() and split.groups_train.tolist() == names[~out].tolist()
+    np.testing.assert_array_equal(split.x_test, np.concatenate([data.x_train, data.x_test])[out])
+    np.testing.assert_array_equal(split.y_train, np.concatenate([data.y_train, data.y_test])[~out])
+
+
+def test_the_index_counts_from_the_middle():
+    from experiments.workloads import index
+
+    mlp = index.spread_out(np.linspace(0, 1, 200)[:, None], np.linspace(0, 1, 200)[:, None])
+    x = np.linspace(0, 1, 50)[:, None].astype(np.float32)
+    made = index.from_start(index.in_positions(mlp).forward)(x)
+    np.testing.assert_allclose(made, mlp.forward(x) * index.KEYS, atol=1)
