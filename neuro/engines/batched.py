@@ -25,7 +25,6 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import brian2
 import numpy as np
 
 from ..encoding import encoding, spike_train
@@ -34,6 +33,7 @@ from ..faults import disturb
 from ..readout import Reader, decided
 from . import protocols
 from . import replicas as batch
+from .brian import brian2
 from .delivery import Delivery, Firing, Spikes, load_kernels
 from .lowering import Lowered, Neurons, Synapses, lower
 from .model import SCHEDULE, code_object_class, interruptible, neuron_group, state_type

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
-import brian2
 import numpy as np
 
 from ..errors import EngineError
 from ..neurons import brian2_rules
+from .brian import brian2
 from .lowering import LARGEST, Neurons
 
 SCHEDULE = ["start", "synapses", "groups", "thresholds", "resets", "end"]

@@ -55,8 +55,7 @@ def run_blocks(low: Lowered, task: Task, options: EngineOptions, blocks: list[Ar
 
 
 def _compile(network: Any, task: Task, dt: float, n_rows: int, folder: str) -> None:
-    import brian2
-
+    from .brian import brian2
     from .synapses import _build, input_arrays
 
     low = lower(network)
@@ -69,8 +68,7 @@ def _compile(network: Any, task: Task, dt: float, n_rows: int, folder: str) -> N
 
 
 def _run(rows: Array) -> Result:
-    import brian2
-
+    from .brian import brian2
     from .synapses import Result, collect, input_arrays
 
     low, task, model, n_rows = _program["low"], _program["task"], _program["model"], _program["n_rows"]

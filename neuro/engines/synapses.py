@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import brian2
 import numpy as np
 import scipy.sparse as sp
 
@@ -23,6 +22,7 @@ from ..faults import SpikeFaults, check_spike_faults, disturb
 from ..network import SpikingNetwork
 from ..neurons import brian2_rules
 from ..readout import Reader, Readout
+from .brian import brian2
 from .lowering import LARGEST, Lowered, Neurons, lower
 from .model import SCHEDULE, code_object_class, identifier, interruptible
 from .task import Tally, Task

@@ -6,14 +6,11 @@ so that none outlives the process that started it.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
 import queue
 import signal
-import sys
 import threading
-from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 IDLE_SECONDS = 600.0  # after which a worker without work ends, to give its memory back
@@ -64,23 +61,13 @@ def _listen(requests: BinaryIO, inbox: queue.SimpleQueue[Any]) -> None:
 
 def _load() -> None:
     """Import what the engines need, so that a worker that says it is ready is."""
-    with _without_pylab():
-        from . import batched
-        from .delivery import load_kernels
+    from . import batched
+    from .delivery import load_kernels
+
     load_kernels("auto")
     assert batched
     # Brian2 installs a handler of its own; the process that started this one answers Ctrl-C.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextlib.contextmanager
-def _without_pylab() -> Iterator[None]:
-    """Let Brian2 do without the plotting functions it offers to scripts, as where Matplotlib is not installed: 0.4 s."""
-    sys.modules["pylab"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules["pylab"]
 
 
 def _lowered(head: Any) -> Any:
