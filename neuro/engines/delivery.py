@@ -92,6 +92,7 @@ class Firing:
         self._rule = (bounded, floor, ceiling, start, theta, neurons.spec.reset == "zero")
         self._col = np.empty(replicas * size + 8, np.int32)
         self._flags = np.zeros(-(-size // 8) * 8, np.uint8)
+        self._hot = np.empty(len(self._flags) // 8, np.int32)
         self._ptr = np.zeros(replicas + 1, np.int64)
         self.neuron_counts = np.zeros(size, np.int64)
 
@@ -102,7 +103,7 @@ class Firing:
     def arguments(self) -> tuple[Any, ...]:
         """What the loops take: the rule, and where spikes and counts go."""
         self._ptr = np.zeros_like(self._ptr)
-        return self._rule, self._ptr, self._col, self._flags, self.per_row, self.neuron_counts
+        return self._rule, self._ptr, self._col, self._flags, self._hot, self.per_row, self.neuron_counts
 
     def finish(self, count: int) -> None:
         """Keep the spikes that a loop has found."""

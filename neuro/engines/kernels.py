@@ -13,6 +13,8 @@ from typing import Any
 import numba
 import numpy as np
 
+BYTE = np.int64(0x0001020304050607)  # times a word with one bit at byte i: i in its highest byte
+
 jit: Any = numba.njit(cache=True, nogil=True, boundscheck=False, error_model="numpy")
 
 
@@ -47,11 +49,11 @@ def integrate(v, rows, base, own, gain, Wt, ptr, col, acc, small, chunk):  # typ
 
 @jit
 def integrate_fire(  # type: ignore[no-untyped-def]
-    v, rows, base, own, gain, Wt, ptr, col, acc, small, chunk, rule, out_ptr, out_col, flags, per_row, per_neuron
+    v, rows, base, own, gain, Wt, ptr, col, acc, small, chunk, rule, out_ptr, out_col, flags, hot, per_row, per_neuron
 ):
     """``integrate`` and ``fire`` while the row is in the first-level cache; return the number of spikes."""
     bounded, floor, ceiling, least, drop, zero = rule
-    words = flags.view(np.uint64)
+    words = flags.view(np.int64)
     k, following = 0, 0
     for index in range(len(rows)):
         r = rows[index]
@@ -60,21 +62,21 @@ def integrate_fire(  # type: ignore[no-untyped-def]
         if bounded:
             _bound(v[r], floor, ceiling)
         before = k
-        k = _fire(v[r], least, drop, zero, flags, words, out_col, k)
-        _count(out_ptr, per_row, per_neuron, out_col, r, before, k)
+        k = _fire(v[r], least, drop, zero, flags, words, hot, out_col, per_neuron, k)
+        per_row[r] = k - before
     _silent(out_ptr, per_row, following, len(per_row), k)
     return k
 
 
 @jit
-def fire(v, rows, base, own, adding, rule, out_ptr, out_col, flags, per_row, per_neuron):  # type: ignore[no-untyped-def]
+def fire(v, rows, base, own, adding, rule, out_ptr, out_col, flags, hot, per_row, per_neuron):  # type: ignore[no-untyped-def]
     """Bound, fire and reset, after adding base[row * own] where asked for: the spikes of v[rows] as ptr and col, counted.
 
     ``rule``: (bounded, floor, ceiling, least potential that fires, theta, reset to zero), one value a neuron each.
     Return the number of spikes.
     """
     bounded, floor, ceiling, least, drop, zero = rule
-    words = flags.view(np.uint64)
+    words = flags.view(np.int64)
     k, following = 0, 0
     for index in range(len(rows)):
         r = rows[index]
@@ -87,8 +89,8 @@ def fire(v, rows, base, own, adding, rule, out_ptr, out_col, flags, per_row, per
         if bounded:
             _bound(v[r], floor, ceiling)
         before = k
-        k = _fire(v[r], least, drop, zero, flags, words, out_col, k)
-        _count(out_ptr, per_row, per_neuron, out_col, r, before, k)
+        k = _fire(v[r], least, drop, zero, flags, words, hot, out_col, per_neuron, k)
+        per_row[r] = k - before
     _silent(out_ptr, per_row, following, len(per_row), k)
     return k
 
@@ -114,8 +116,8 @@ def _bound(target, floor, ceiling):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _fire(target, least, drop, zero, flags, words, col, k):  # type: ignore[no-untyped-def]
-    """Compare and reset all neurons at once; then look only into those words of eight flags that hold a spike."""
+def _fire(target, least, drop, zero, flags, words, hot, col, per_neuron, k):  # type: ignore[no-untyped-def]
+    """Compare and reset all neurons at once; then list, and count, the spikes of those words of eight flags that hold any."""
     # One loop for each reset, so that both become vector instructions.
     if zero:
         for i in range(len(target)):
@@ -127,11 +129,20 @@ def _fire(target, least, drop, zero, flags, words, col, k):  # type: ignore[no-u
             fired = target[i] >= least[i]
             flags[i] = fired
             target[i] = (target[i] - drop[i]) if fired else target[i]
+    # Which words they are, without a branch that the processor would have to guess.
+    n_hot = 0
     for j in range(len(words)):
-        if words[j]:
-            for i in range(8 * j, 8 * j + 8):
-                col[k] = i
-                k += flags[i]
+        hot[n_hot] = j
+        n_hot += words[j] != 0
+    for q in range(n_hot):
+        word, first = words[hot[q]], 8 * hot[q]
+        while word:
+            lowest = word & -word
+            i = first + ((lowest * BYTE) >> 56)
+            col[k] = i
+            per_neuron[i] += 1
+            k += 1
+            word ^= lowest
     return k
 
 
@@ -143,13 +154,6 @@ def _silent(ptr, per_row, following, r, k):  # type: ignore[no-untyped-def]
         per_row[other] = 0
     ptr[r] = k
     return r + 1
-
-
-@jit
-def _count(ptr, per_row, per_neuron, col, r, before, k):  # type: ignore[no-untyped-def]
-    per_row[r] = k - before
-    for s in range(before, k):
-        per_neuron[col[s]] += 1
 
 
 @jit
@@ -172,7 +176,7 @@ def add_base(v, rows, base, own):  # type: ignore[no-untyped-def]
 
 @jit
 def _gather(acc, small, chunk, Wt, col, first, last, n):  # type: ignore[no-untyped-def]
-    """acc += the rows of Wt listed in col[first:last], four at a time to spare loads and stores of acc.
+    """acc += the rows of Wt listed in col[first:last], several at a time to spare loads and stores of acc.
 
     So many rows as cannot overflow 16 bits, ``chunk``, are summed in ``small`` first (0: weights too large for that):
     twice as many numbers fit into an instruction.
@@ -180,8 +184,6 @@ def _gather(acc, small, chunk, Wt, col, first, last, n):  # type: ignore[no-unty
     s = first
     while chunk and s < last:
         stop = min(last, s + chunk)
-        for i in range(n):
-            small[i] = 0
         _gather_small(small, Wt, col, s, stop, n)
         for i in range(n):
             acc[i] += small[i]
@@ -200,13 +202,23 @@ def _gather(acc, small, chunk, Wt, col, first, last, n):  # type: ignore[no-unty
 
 @jit
 def _gather_small(small, Wt, col, first, last, n):  # type: ignore[no-untyped-def]
+    """small = the sum of the rows of Wt listed in col[first:last], in 16 bits."""
+    for i in range(n):
+        small[i] = 0
     s = first
+    while s + 8 <= last:
+        a, b, c, d = Wt[col[s]], Wt[col[s + 1]], Wt[col[s + 2]], Wt[col[s + 3]]
+        e, f, g, h = Wt[col[s + 4]], Wt[col[s + 5]], Wt[col[s + 6]], Wt[col[s + 7]]
+        for i in range(n):
+            ab, cd = np.int16(np.int16(a[i]) + np.int16(b[i])), np.int16(np.int16(c[i]) + np.int16(d[i]))
+            ef, gh = np.int16(np.int16(e[i]) + np.int16(f[i])), np.int16(np.int16(g[i]) + np.int16(h[i]))
+            small[i] = np.int16(small[i] + np.int16(np.int16(ab + cd) + np.int16(ef + gh)))
+        s += 8
     while s + 4 <= last:
         a, b, c, d = Wt[col[s]], Wt[col[s + 1]], Wt[col[s + 2]], Wt[col[s + 3]]
         for i in range(n):
-            two = np.int16(np.int16(a[i]) + np.int16(b[i]))
-            four = np.int16(two + np.int16(np.int16(c[i]) + np.int16(d[i])))
-            small[i] = np.int16(small[i] + four)
+            ab, cd = np.int16(np.int16(a[i]) + np.int16(b[i])), np.int16(np.int16(c[i]) + np.int16(d[i]))
+            small[i] = np.int16(small[i] + np.int16(ab + cd))
         s += 4
     while s < last:
         a = Wt[col[s]]
