@@ -151,17 +151,17 @@ class Reader:
 
     def read(self, rows: Array | slice, k: Array | int, v: Array, n: Array | None) -> tuple[Array, Array, Array]:
         """Return (outputs, answers, tied) of these rows after relative step ``k`` (scalar or one a row)."""
-        steps = np.broadcast_to(np.asarray(k), (len(v),))
+        steps = np.asarray(k)
         if n is not None:
             self._counts[rows] += n
             first = self._first[rows]
-            self._first[rows] = np.where((n > 0) & (first == self.n_steps), steps[:, None], first)
+            self._first[rows] = np.where((n > 0) & (first == self.n_steps), steps[..., None], first)
         kind = self.spec.kind
         if kind == "count" and self._theta is not None:
             counts = self._counts[rows]
             answers, tied = largest(counts)
             silent = (counts == 0).all(axis=1)
-            outputs = counts * (self._theta * self._unit) / (steps[:, None] + 1)
+            outputs = counts * (self._theta * self._unit) / (steps[..., None] + 1)
             return outputs, np.where(silent, -1, answers), tied & ~silent
         if kind == "first_spike":
             first = self._first[rows]
@@ -170,12 +170,12 @@ class Reader:
             return self.n_steps - first.astype(np.float64), np.where(silent, -1, answers), tied & ~silent
         if not self.start:
             scores = (v - self._v_init) * self._unit
-            return scores / (steps[:, None] + 1), *largest(scores)
-        begin = (steps == self.start - 1)[:, None]
+            return scores / (steps[..., None] + 1), *largest(scores)
+        begin = (steps == self.start - 1)[..., None]
         self._base[rows] = np.where(begin, v, self._base[rows])
         scores = (v - self._base[rows]) * self._unit
         answers, tied = largest(scores)
         span = np.where(steps >= self.start, steps + 1 - self.start, steps + 1)
         # Before t0 + SHORTEST steps a run that ended here would have read another stretch: no answer yet.
         early = steps < self.start + SHORTEST - 1
-        return scores / span[:, None], np.where(early, -1, answers), tied & ~early
+        return scores / span[..., None], np.where(early, -1, answers), tied & ~early

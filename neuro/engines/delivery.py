@@ -139,7 +139,7 @@ class Delivery:
         self.sparse = bool(sp.issparse(weight))
         self.n_post, self.n_pre = weight.shape
         values = weight.data if self.sparse else np.asarray(weight)
-        reach = most * float(np.asarray(abs(weight).sum(axis=1)).max()) if values.size else 0.0
+        reach = most * float(synapses.reach.max()) if values.size else 0.0
         if exact and reach >= EXACT_FLOAT64:
             raise EngineError(f"projection {self.name}: sums reach {reach:.3g}, beyond exact arithmetic (2^53)")
         gain = _power_of_two(values) if exact and values.size else 1

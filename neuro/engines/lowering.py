@@ -96,6 +96,11 @@ class Synapses:
         """``"pre->post"``."""
         return self.spec.name
 
+    @cached_property
+    def reach(self) -> Array:
+        """Largest magnitude of the sum of one step at each target where every source fires once, (n_post,)."""
+        return np.asarray(abs(self.weight).sum(axis=1)).ravel()
+
 
 @dataclass(frozen=True, eq=False)
 class Lowered:
@@ -139,7 +144,7 @@ class Lowered:
                         limit = limit + np.abs(port.current.offset)
                     step = step + limit
             for s in self.incoming(n.name):
-                step = step + np.asarray(abs(s.weight).sum(axis=1)).ravel() * self[s.spec.pre].spec.max_spikes
+                step = step + s.reach * self[s.spec.pre].spec.max_spikes
             reach = np.abs(n.v_init) + n_steps * step
             if n.floor is not None and n.ceiling is not None:  # bounded after the sum of each step
                 reach = np.minimum(reach, np.maximum(np.abs(n.floor), np.abs(n.ceiling)) + step)

@@ -24,6 +24,13 @@ SCHEDULE = ["start", "synapses", "groups", "thresholds", "resets", "end"]
 INT32 = 2.0**31 - 1
 
 
+class Clock(brian2.Clock):
+    """A clock that is quick to describe: Brian2 words every clock for its log, with units, whether or not anybody reads it."""
+
+    dt, dt_ = brian2.Clock.dt, brian2.Clock.dt_  # Brian2 lets nobody set properties that a class inherits
+    __repr__ = object.__repr__
+
+
 def code_object_class(target: str) -> Any:
     """Return Brian2's code object class of a target, without touching its global preferences."""
     module, name = ("numpy_rt", "NumpyCodeObject") if target == "numpy" else ("cython_rt", "CythonCodeObject")
