@@ -52,17 +52,19 @@ def gaps() -> Array:
     return np.sort(np.concatenate([low + (high - low) * rng.random(n) for (low, high), n in zip(edges, share, strict=True)]))
 
 
-def lookup(respond: Respond, x: Array, rows: tuple[Array, Array]) -> Array:
+def lookup(respond: Respond, x: Array, rows: tuple[Array, Array], both: Array | None = None) -> Array:
     """Return |true - predicted position| of the asked keys through both stages, (n_asked, 2): error, true position.
 
     Stage 1, the network, says roughly where a key lies, and so which of the leaves answers: floor(leaves y). Stage 2 is a
     straight line a leaf, fitted by least squares to the built keys that this very first stage sends there.
 
+    rows : of the built and of the asked keys. both : x of these, in this order, where it is at hand.
+
     Source: T. Kraska et al., "The case for learned index structures", SIGMOD 2018, doi:10.1145/3183713.3196909, sec. 3.2.
     Departs: 200 leaves fitted to every 100th key, and errors of keys between those.
     """
     built, asked = rows
-    answers = respond(x[np.concatenate([built, asked])])[:, 0] / KEYS
+    answers = respond(x[np.concatenate([built, asked])] if both is None else both)[:, 0] / KEYS
     leaf = np.clip((answers * LEAVES).astype(np.int64), 0, LEAVES - 1)
     own, other = leaf[: len(built)], leaf[len(built) :]
     xb, yb, xa = x[built, 0].astype(np.float64), built.astype(np.float64), x[asked, 0].astype(np.float64)
@@ -92,6 +94,7 @@ def _task(context: Context, name: str, title: str, keys: Array, spread: Callable
     x = ((values - values[0]) / (values[-1] - values[0])).astype(np.float32)[:, None]
     position = np.arange(KEYS, dtype=np.float32)[:, None]
     rows = (np.arange(0, KEYS, KEYS // BUILD), np.arange(25, KEYS, KEYS // ASKED))
+    both = x[np.concatenate(rows)]
 
     def fit() -> MLP:
         take = np.arange(0, KEYS, 50)
@@ -101,7 +104,7 @@ def _task(context: Context, name: str, title: str, keys: Array, spread: Callable
     mlp = in_positions(context.network(f"index-{name}", fit))
 
     def play(respond: Respond) -> Array:
-        return lookup(from_start(respond), x, rows)
+        return lookup(from_start(respond), x, rows, both)
 
     linear = np.polyfit(x[rows[0], 0], rows[0], 1)
 

@@ -231,3 +231,14 @@ def test_labels_are_cut_between_words():
 
 def test_a_reason_is_told_whole():
     assert command.whole("X was not found:\n  files: a; or b\n  put them there") == "X was not found: files: a; or b; put them there"
+
+
+def test_a_sweep_in_one_run_gives_the_answers_of_single_runs(digits):
+    from experiments.workloads import suite
+
+    task, _ = digits
+    runner = suite._Runner(task, Context())
+    network, x = runner.ported[0].network, task.folds[0].probe
+    for n in task.steps:
+        np.testing.assert_array_equal(runner.spiking(network, n, sweep=True)(x), runner.spiking(network, n)(x))
+    assert len(runner.swept) == 1
