@@ -114,9 +114,9 @@ def _overhead(group: str, repeats: int, folder: Path) -> None:
     spent.clear()
     with spent:
         chosen = tuple(t for t in experiment.trials if t.group == group)
-        run(replace(experiment, chosen=chosen), folder, options, lambda p: ends.append(time.perf_counter()) if p.stage == "trials" else None)
+        run(replace(experiment, chosen=chosen), folder, options, lambda p: ends.append(time.perf_counter()) if p.stage == "trials" and p.done else None)
     # The first of them compiles or meets a cold cache.
-    walls = [after - before for before, after in pairwise(ends[1:])]
+    walls = [after - before for before, after in pairwise(ends)]
     simulated, measured = spent.simulated[1:], spent.measured[1:]
     assert len(walls) == len(simulated) == len(measured) == repeats
     both = list(zip(walls, simulated, measured, strict=True))

@@ -68,7 +68,7 @@ class Explanation:
         return "\n".join(rows)
 
 
-def explain(network: Any, mlp: MLP, x: Array, n_steps: int | None = None) -> Explanation:
+def explain(network: Any, mlp: MLP, x: Array, n_steps: int | None = None, seen: Observation | None = None) -> Explanation:
     """Say where the error of each layer comes from and what would help.
 
     With a the ANN's activation, z the mean drive of the neuron over its window (from the rates below as they were),
@@ -82,6 +82,7 @@ def explain(network: Any, mlp: MLP, x: Array, n_steps: int | None = None) -> Exp
     network : SpikingNetwork, or a Deployment.
     x : (n_samples, n_in) array, or (n_samples, n_seq, n_in): samples the conversion has not seen say most.
     n_steps : T; default the T it was made for, else 32.
+    seen : what a run of exactly these samples gave, where there was one; else they are run here.
 
     Source: the split of Li et al. 2021, arXiv:2106.06984, and Bu et al. 2022, arXiv:2303.04347.
 
@@ -90,8 +91,7 @@ def explain(network: Any, mlp: MLP, x: Array, n_steps: int | None = None) -> Exp
     """
     net = network if isinstance(network, SpikingNetwork) else network.network
     x = check_inputs(x, mlp)
-    steps = n_steps or steps_of(net)
-    seen = observe(net, x, steps)
+    seen = seen or observe(net, x, n_steps or steps_of(net))
     result = compare(net, mlp, x, seen)
     layers = decompose(net, mlp, x, seen)
     return Explanation(result, layers, tuple(_findings(net, mlp, x, result, layers)))

@@ -16,6 +16,7 @@ from neuro.engines import Record, simulate
 from neuro.engines.lowering import Lowered, lower
 from neuro.errors import VerificationError, problems
 from neuro.network import Population, SpikingNetwork
+from neuro.recording import Recording
 
 from .methods.draft import population_name
 from .methods.stream import Calibration
@@ -228,9 +229,18 @@ def _by_engine(network: SpikingNetwork, x: Array, n_steps: int) -> Observation:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # what it would warn of is this function's caller's business
         rec = simulate(network, x, n_steps, engine="reference", record=Record(rates=len(x)))
-    counts = {name: rate.astype(np.float64) * n_steps for name, rate in rec.sample_rates.items()}
-    rates = {name: count * (spike_value(network[name]) / n_steps) for name, count in counts.items()}
-    return Observation(rates, counts, rec.outputs, n_steps, x)
+    return observed(network, rec, x)
+
+
+def observed(network: SpikingNetwork, recording: Recording, x: Array) -> Observation:
+    """Return what an engine saw of the samples whose rates it recorded, x : (n_samples, n_in), the first of the recording.
+
+    A recording of an ideal network without early exit gives what :func:`observe` would compute again.
+    """
+    n = len(next(iter(recording.sample_rates.values())))
+    counts = {name: np.rint(rate.astype(np.float64) * recording.n_steps) for name, rate in recording.sample_rates.items()}
+    rates = {name: count * (spike_value(network[name]) / recording.n_steps) for name, count in counts.items()}
+    return Observation(rates, counts, recording.outputs[:n], recording.n_steps, x[:n])
 
 
 # -- comparing --------------------------------------------------------------------------------------
@@ -300,4 +310,4 @@ def _failures(network: SpikingNetwork, seen: Observation, result: Verification) 
     return causes
 
 
-__all__ = ["LayerCheck", "Observation", "Verification", "observe", "population_name", "verify"]
+__all__ = ["LayerCheck", "Observation", "Verification", "observe", "observed", "population_name", "verify"]

@@ -10,6 +10,7 @@ import numpy as np
 
 from converters.explain import explain
 from converters.mlp import MLP
+from converters.verify import observed
 from neuro.activity import Activity, activity
 from neuro.charges import HOST
 from neuro.chip import load_chip
@@ -319,7 +320,12 @@ def _findings(network: SpikingNetwork, mlp: MLP, data: Dataset, watched: Recordi
     """Say what stands out in an ideal conversion with constant current, on the watched samples."""
     if not ideal or any(p.encoder is not None for p in network.populations) or network.output.reset is not None:
         return ()
-    return explain(network, mlp, data.x_test[: watched.n_samples], watched.n_steps).findings
+    x = data.x_test[: len(next(iter(watched.sample_rates.values()), ()))]
+    if not len(x):
+        return ()
+    # With an early exit the rates are of windows cut short; else they are what a run of these samples would give again.
+    whole = data.x_test.ndim == 2 and bool(np.all(watched.decided_at == watched.n_steps))
+    return explain(network, mlp, x, watched.n_steps, observed(network, watched, x) if whole else None).findings
 
 
 def _disagreements(key: str, data: Dataset, outputs: Array, ann_answers: Array, answers: Array) -> Disagreements:

@@ -98,7 +98,7 @@ def _plain(value: Any) -> Any:
 def complain(message: str, left: str = "") -> None:
     """Print an error on standard error, and what was left untouched: on the same line, or below a list of causes."""
     if left and "othing was" not in message:
-        message += f"\n{left}" if "\n" in message else f"{'' if message.endswith('.') else '.'} {left}"
+        message += f"\n{left}" if "\n" in message else f"{'' if message.endswith(('.', '?')) else '.'} {left}"
     print(f"spikeport: {message}", file=sys.stderr, flush=True)
 
 

@@ -11,7 +11,8 @@ import pytest
 from converters.convert import convert
 from converters.explain import PARTS, decompose, explain
 from converters.mlp import MLP, Dense
-from converters.verify import observe
+from converters.verify import observe, observed
+from neuro.engines import Record, simulate
 
 
 def network(seed: int = 0, recurrent: bool = False) -> MLP:
@@ -43,6 +44,16 @@ def test_the_parts_add_up_and_the_first_layer_is_even(method: str) -> None:
     assert layers[1].unevenness[1] > 0
     if method in ("ltb", "percentile_norm", "max_norm", "signed", "burst"):
         assert layers[0].inherited[1] < 1e-3  # the grid alone
+
+
+def test_a_run_that_was_made_is_explained_as_one_made_for_it() -> None:
+    mlp, x = network(), inputs()
+    snn = convert(mlp, calibration=x, method="ltb", n_steps=8)
+    seen = observed(snn, simulate(snn, x[:80], 8, record=Record(rates=50)), x[:80])
+    fresh = observe(snn, x[:50], 8)
+    assert all(np.array_equal(seen.counts[name], fresh.counts[name]) for name in fresh.counts)
+    assert np.allclose(seen.outputs, fresh.outputs) and np.array_equal(seen.inputs, fresh.inputs)
+    assert explain(snn, mlp, x[:50], 8, seen).findings == explain(snn, mlp, x[:50], 8).findings
 
 
 def test_a_recurrent_layer_inherits_from_its_own_earlier_rates() -> None:
