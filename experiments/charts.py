@@ -587,7 +587,7 @@ def two_sides(
         dash = alt.StrokeDash(
             "chip:N",
             scale=alt.Scale(domain=chips, range=[OTHER_DASHES[k % len(OTHER_DASHES)] for k in range(len(chips))]),
-            legend=alt.Legend(title=None, orient="bottom", columns=3, symbolOpacity=1, symbolStrokeColor=MUTED, symbolType="stroke", symbolSize=400),
+            legend=alt.Legend(title=None, orient="bottom", offset=4, columns=3, symbolOpacity=1, symbolStrokeColor=MUTED, symbolType="stroke", symbolSize=400),
         )
         thin = alt.Chart(alt.NamedData("others")).mark_line(strokeWidth=1.4, color=MUTED)
         layers.append(thin.encode(x, y, strokeDash=dash, tooltip=tooltip[:3]))
