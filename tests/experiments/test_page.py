@@ -166,6 +166,26 @@ def taken(page: Any, selector: str) -> bytes:
     return Path(waiting.value.path()).read_bytes()
 
 
+def test_every_trust_leads_to_a_line_of_the_appendix_that_is_in_sight(browser: Any, pages: Pages) -> None:
+    page = browser.new_page(viewport={"width": 400, "height": 900}, reduced_motion="reduce")
+    page.goto(pages["chip"].as_uri())
+    page.wait_for_function(DRAWN)
+    found = page.evaluate(
+        """() => [...document.querySelectorAll("a.trust[href^='#']")].map((link) => {
+            const folded = link.closest("details"), line = document.getElementById(link.getAttribute("href").slice(1));
+            if (folded) folded.open = true;
+            if (!line) return [link.getAttribute("href"), "no such line"];
+            const appendix = line.closest("details");
+            if (appendix) appendix.open = false;
+            link.click();
+            const box = line.getBoundingClientRect();
+            return [link.getAttribute("href"), box.height > 0 && box.top >= -5 && box.top <= innerHeight ? "" : "out of sight"];
+        })"""
+    )
+    page.close()
+    assert len(found) > 4 and [pair for pair in found if pair[1]] == []
+
+
 def test_charts_are_taken_away_as_svg_png_and_csv(small: Opened) -> None:
     svg = taken(small.page, "[data-take=svg][data-of='accuracy-steps']")
     assert svg.startswith(b"<svg") and b"#D55E00" in svg
