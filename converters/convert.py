@@ -19,7 +19,7 @@ from neuro.errors import ConversionError, SpecError
 from neuro.network import INPUT, Population, Projection, SpikingNetwork, Weight, per_neuron
 from neuro.progress import ProgressCallback
 
-from .methods import Chain, ResolvedStep, resolve
+from .methods import Chain, ResolvedStep, check_start, resolve
 from .methods.draft import Draft, Neurons, population_name
 from .methods.stream import Calibration
 from .methods.survey import Survey, survey
@@ -47,7 +47,7 @@ def convert(
     ----------
     mlp : the trained network; it is not changed. What ``load`` gives of a file, of which a spiking network is refused.
     calibration : (n_samples, n_in) array, or batches that can be read more than once; no labels are needed.
-    method : name, options struct, table, or a list of steps (``converters.methods.METHODS``); ``"auto"`` tries several
+    method : name (``"a+b"`` chains two), options struct, table, or a list of steps (``converters.methods.METHODS``); ``"auto"`` tries several
         and picks by agreement with ``mlp`` on held-out samples (``converters.methods.auto``).
     n_steps : T for which the network is meant; needed by the methods that are made for one T.
     grid : unit of the exact arithmetic as a share of the threshold, a power of two; None: floats, without the promise that every
@@ -59,7 +59,7 @@ def convert(
     Raises
     ------
     ConversionError : calibration data that cannot be used; layers the method cannot take; dead layers; a spiking network.
-    SpecError : an unknown method or option.
+    SpecError : an unknown method or option; steps that undo or exclude each other.
     VerificationError : the result is silent or saturated.
 
     Source: Rueckauer et al. 2017, doi:10.3389/fnins.2017.00682; Bu et al. 2022 (AAAI) for v_init; the methods name their own.
@@ -74,6 +74,7 @@ def convert(
             mlp, calibration, target_loss=target_loss, n_steps=n_steps, grid=grid, v_init=v_init, check=check, progress=progress
         )
     steps = resolve(method)
+    check_start(steps, v_init)
     draft = begin(mlp, calibration, n_steps=n_steps, v_init=v_init, progress=progress)
     seen = survey(draft)
     for step in steps:

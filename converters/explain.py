@@ -45,6 +45,12 @@ class LayerErrors:
     outliers: float
 
     @property
+    def largest_own(self) -> str:
+        """Name of the largest part that is made in this layer; empty where it makes no error."""
+        own = max(PARTS[1:], key=lambda part: getattr(self, part)[1])
+        return own if getattr(self, own)[1] > 0 else ""
+
+    @property
     def largest(self) -> str:
         """Name of the part with the largest root mean square."""
         return max(PARTS, key=lambda part: getattr(self, part)[1])
@@ -63,6 +69,9 @@ class Explanation:
         rows.append(f"{'layer':<10}" + "".join(f"{part:>14}" for part in (*PARTS, "total")))
         for layer in self.layers:
             rows.append(f"{layer.name:<10}" + "".join(f"{getattr(layer, part)[1]:>14.4g}" for part in (*PARTS, "total")))
+        rows += ["", "the same, mean: here the parts add up to the total"]
+        for layer in self.layers:
+            rows.append(f"{layer.name:<10}" + "".join(f"{getattr(layer, part)[0]:>+14.4g}" for part in (*PARTS, "total")))
         rows.append("")
         rows += [f"- {finding}" for finding in self.findings] or ["- nothing stands out"]
         return "\n".join(rows)
@@ -161,6 +170,8 @@ def _findings(
     network: SpikingNetwork, mlp: MLP, x: Array, result: Verification, layers: tuple[LayerErrors, ...]
 ) -> list[str]:
     found = []
+    split = {layer.name: layer for layer in layers}
+    clipped = set()
     for check in result.layers:
         if check.rate == 0 and check.mean_activation > 0:
             found.append(f"{check.name} is silent: no neuron spikes in {result.n_steps} steps. Take more steps, or lower thresholds (ltb).")
@@ -169,10 +180,13 @@ def _findings(
                 f"{check.name}: {check.silent:.0%} of the neurons that are active in the network never spike in {result.n_steps} steps. "
                 "Take more steps, or thresholds per neuron (ltb)."
             )
-        if check.saturated > SOME:
+        errors = split.get(check.name)
+        # At few steps a good threshold clips a little: it is worth a line only where more is lost to it than to rounding.
+        if check.saturated > SOME and (errors is None or errors.clipping[1] >= errors.quantisation[1]):
+            clipped.add(check.name)
             found.append(
-                f"{check.name} is saturated: {check.saturated:.0%} of its active neurons spike in every step and have more to send. "
-                "Raise thresholds: more iterations of ltb, or a higher percentile."
+                f"{check.name}: {check.saturated:.0%} of its active neurons are saturated: they spike in every step and have more to "
+                "send. Raise thresholds: more iterations of ltb, or a higher percentile."
             )
     for layer in layers:
         if layer.outliers > OUTLIER:
@@ -182,7 +196,7 @@ def _findings(
             )
     found += _about_t(network, result)
     found += _about_data(network, mlp, x)
-    found += [_main_cause(layer, result.n_steps) for layer in layers if layer.total[1] > 0]
+    found += [_main_cause(layer, result.n_steps, layer.name in clipped) for layer in layers if layer.total[1] > 0]
     return found
 
 
@@ -220,12 +234,13 @@ def _about_data(network: SpikingNetwork, mlp: MLP, x: Array) -> list[str]:
     return found
 
 
-def _main_cause(layer: LayerErrors, n_steps: int) -> str:
+def _main_cause(layer: LayerErrors, n_steps: int, said: bool) -> str:
+    """Return the largest part of a layer's error and its cure; ``said``: that for clipping stands above already."""
     part = layer.largest
     mean, size = getattr(layer, part)
     cure = {
-        "inherited": "Look at the layers below first.",
-        "clipping": "Higher thresholds would help: more iterations of ltb, or a higher percentile.",
+        "inherited": "Look at the layers below first." if layer.largest_own == "" else f"Look at the layers below first; of its own, {layer.largest_own} is the largest.",
+        "clipping": "Raise thresholds, as said." if said else "Higher thresholds would help: more iterations of ltb, or a higher percentile.",
         "quantisation": f"More than {n_steps} steps would help, or lower thresholds.",
         "unevenness": "More steps, or calibration, would help.",
     }[part]

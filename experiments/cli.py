@@ -221,7 +221,7 @@ def convert(
     out: Out,
     method: Annotated[str, typer.Option(metavar="NAME", help="A name of 'spikeport list methods'; a+b chains two; auto tries several and chooses.")] = "ltb",
     n_steps: Annotated[int | None, typer.Option(metavar="T", help="Steps that the network is meant for; 8 where none is given, with auto chosen.")] = None,
-    target_loss: Annotated[float, typer.Option(metavar="POINTS", help="With --method auto: disagreement with the network that is accepted.")] = 0.1,
+    target_loss: Annotated[float | None, typer.Option(metavar="POINTS", help="With --method auto: disagreement with the network that is accepted; 0.1 where none is given.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say where the error of each layer comes from, and what would help.")] = False,
     settings: Set = NONE,
     data_dir: DataDir = None,

@@ -82,6 +82,13 @@ class ConvertSettings(Settings, frozen=True):
     v_init: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.5
     options: dict[str, Any] = {}
 
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """The chain of the method, as ``converters.convert`` takes it."""
+        names = self.method.split("+")
+        options = {names[0]: self.options} if len(names) == 1 else self.options
+        return [{"name": name, **options[name]} for name in names]
+
 
 class RunSettings(Settings, frozen=True):
     """``[run]``: T, how values enter, how the answer leaves, early exit (threshold 0: none), the engine."""
@@ -188,11 +195,7 @@ class Trial(Settings, frozen=True):
     @property
     def steps(self) -> list[dict[str, Any]]:
         """The chain of the method, as ``converters.convert`` takes it."""
-        if self.convert is None:
-            return []
-        names = self.convert.method.split("+")
-        options = {names[0]: self.convert.options} if len(names) == 1 else self.convert.options
-        return [{"name": name, **options[name]} for name in names]
+        return [] if self.convert is None else self.convert.steps
 
     @property
     def chain(self) -> str:
@@ -442,7 +445,12 @@ def _convert_table(table: str, values: dict[str, Any], causes: list[str]) -> lis
     base = _struct_table(table, values, causes, ConvertSettings, hidden=FILLED)
     used = {step for name, _ in chains for step in name.split("+")}
     causes += [f"[convert.{key}]: no such method here{nearest(key, used)}" for key in per_item if key not in used]
-    causes += [f"convert.method: {s!r} is not known{nearest(s, METHODS)}" for s in sorted(used) if s not in METHODS]
+    causes += [f"convert.method: {s!r} is not known{nearest(s, METHODS)}" for s in sorted(used - {"auto"}) if s not in METHODS]
+    if "auto" in used:
+        causes.append(
+            "convert.method: 'auto' stands alone, in 'spikeport convert --method auto' and in Python; "
+            "name the methods that an experiment compares"
+        )
     found = []
     for name, own in chains:
         steps = [step for step in name.split("+") if step in METHODS]

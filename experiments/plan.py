@@ -11,10 +11,22 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from converters.methods import check_start, resolve
 from neuro.chip import load_chip
 from neuro.errors import SpecError, SpikeportError, problems
 
-from .config import RUN_NAMES, DataSettings, DeploySettings, Experiment, ModelSettings, Trial, is_chip, unknown_chip, unknown_name
+from .config import (
+    RUN_NAMES,
+    ConvertSettings,
+    DataSettings,
+    DeploySettings,
+    Experiment,
+    ModelSettings,
+    Trial,
+    is_chip,
+    unknown_chip,
+    unknown_name,
+)
 from .datasets import Dataset
 from .datasets.base import sha256_file
 from .files import chip_path, find_file, load_data
@@ -142,6 +154,7 @@ def contradictions(experiment: Experiment) -> list[str]:
         if run.readout == "delayed" and run.readout_start >= run.n_steps:
             causes.append(f"run.readout_start {run.readout_start} leaves none of the {run.n_steps} steps to read")
     for convert in experiment.convert:
+        causes += _chain_problems(convert)
         protocols = [name for name in convert.method.split("+") if name in ("srp", "cos")]
         if protocols and experiment.deploy:
             causes.append(
@@ -154,6 +167,15 @@ def contradictions(experiment: Experiment) -> list[str]:
             )
     causes += [unknown_chip(deploy.chip) for deploy in experiment.deploy if not is_chip(deploy.chip)]
     return list(dict.fromkeys(causes))
+
+
+def _chain_problems(convert: ConvertSettings) -> list[str]:
+    """Return why the steps of a method do not go together, or not with the initial potential; one line."""
+    try:
+        check_start(resolve(convert.steps), convert.v_init)
+    except SpecError as error:
+        return [" ".join(line.strip() for line in str(error).splitlines())]
+    return []
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound=msgspec.Struct)
 DEFAULT_STEPS = 8
+AUTO_SAMPLES = 8000  # a quarter is held out: 2,000 resolve 0.05 points of disagreement
 EXPLAINED = 500  # test samples that an explanation is made on
 
 
@@ -70,7 +71,7 @@ def settings(user: Sequence[str] = (), **given: Any) -> Trial:
     causes = contradictions(experiment)
     if causes:
         raise SpecError(problems("the settings cannot be used:", causes))
-    if len(experiment.trials) != 3:
+    if len(experiment.trials) != (3 if experiment.deploy else 2):  # the network itself, ideal arithmetic, the chip
         raise SpecError("--set: a list of values makes a grid, which is for 'spikeport compare'; give one value to each setting here")
     return experiment.trials[-1]
 
@@ -251,7 +252,7 @@ def convert(
     data_dir: Path | None,
     progress: ProgressCallback,
     *,
-    target_loss: float = 0.1,
+    target_loss: float | None = None,
     explain: bool = False,
 ) -> Made:
     """Convert a trained network into a spiking one; ``"auto"`` also chooses T where ``n_steps`` is None."""
@@ -263,7 +264,17 @@ def convert(
     automatic = method == "auto"
     if n_steps is None and not automatic:
         n_steps = DEFAULT_STEPS
-    trial = settings(user, data_name=dataset, convert_method="ltb" if automatic else method, run_n_steps=n_steps or DEFAULT_STEPS)
+    if target_loss is not None and not automatic:
+        raise SpecError(f"--target-loss is for --method auto; {method!r} has no target")
+    few = automatic and not any(item.startswith("convert.calibration=") for item in user)
+    trial = settings(
+        user,
+        data_name=dataset,
+        convert_method="ltb" if automatic else method,
+        convert_calibration=AUTO_SAMPLES if few else None,
+        run_n_steps=n_steps or DEFAULT_STEPS,
+        deploy_chip=[],
+    )
     assert trial.convert is not None
     mlp = read_model(model, options)
     data = load_data(dataset, data_dir, trial, progress)
@@ -277,17 +288,20 @@ def convert(
         n_steps=n_steps,
         grid=grid,
         v_init=v_init,
-        target_loss=target_loss,
+        target_loss=0.1 if target_loss is None else target_loss,
         progress=progress,
     )
     n_steps = int(network.info["n_steps"])
     checked = verify(network, mlp, samples, n_steps)
     same = percent(checked.agreement) if mlp.task == "classification" else f"R2 {checked.agreement:.4f}"
     label = "+".join(step["name"] for step in network.info["method"]) + (" (auto)" if automatic else "")
+    made_from = f"thresholds from {network.info['calibration_samples']:,} training samples"
+    if automatic:
+        made_from += f", chosen on {network.info['auto']['held_out']:,} others"
     lines = [
         described(data),
-        (f"converted with {label}", f"{widths(mlp.sizes)}, thresholds from {len(samples):,} training samples"),
-        ("agrees with its source", f"{same} of these samples at T = {n_steps}"),
+        (f"converted with {label}", f"{widths(mlp.sizes)}, {made_from}"),
+        ("agrees with its source", f"{same} of {len(samples):,} training samples at T = {n_steps}"),
     ]
     layers = [msgspec.to_builtins(layer) for layer in checked.layers]
     facts = {"sha256": network.sha256, "method": label, "n_steps": n_steps, "agreement": checked.agreement, "layers": layers}
@@ -298,13 +312,15 @@ def convert(
     if automatic:
         from converters.methods.auto import describe
 
-        lines += [("  auto", row) for row in describe(network.info["auto"]).splitlines()]
+        rows = [*describe(network.info["auto"]).splitlines(), "expect more disagreement on new samples if the network was trained on these"]
+        lines += [("  auto" if i == 0 else "", row) for i, row in enumerate(rows)]
         facts["auto"] = network.info["auto"]
     if explain:
         from converters.explain import explain as why
 
         explained = why(network, mlp, data.x_test[:EXPLAINED], n_steps)
-        lines += [("  why" if i == 0 else "", row) for i, row in enumerate(str(explained).splitlines())]
+        rows = ["on test samples, which the conversion has not seen", *str(explained).splitlines()]
+        lines += [("  why" if i == 0 else "", row) for i, row in enumerate(rows)]
         facts["explain"] = {"layers": [msgspec.to_builtins(e) for e in explained.layers], "findings": list(explained.findings)}
     return Made(network, tuple(lines), facts)
 

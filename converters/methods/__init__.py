@@ -2,7 +2,8 @@
 
 A method is a chain of steps. It is written as a name (``"ltb"``), as the step's options
 (``LTBOptions(iterations=20)``), as a table (``{"name": "ltb", "iterations": 20}``, which is how a
-config has it), or as a list of those: ``["ltb", {"name": "calibration", "mode": "light"}]``.
+config has it), or as a list of those: ``["ltb", {"name": "calibration", "mode": "light"}]``. ``"ltb+calibration"`` is
+short for ``["ltb", "calibration"]``.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from typing import Any
 
 import msgspec
 
-from neuro.errors import ConversionError, SpecError, nearest
+from neuro.errors import ConversionError, SpecError, nearest, problems
 
 from .burst import BurstOptions, burst
 from .calibration import CalibrationOptions, calibration
+from .chain import Kind, chain_problems
 from .cos import COSOptions, cos
 from .draft import Draft
 from .ftbc import FTBCOptions, ftbc
@@ -26,8 +28,9 @@ from .max_norm import MaxNormOptions, max_norm
 from .mmse import MMSEOptions, mmse
 from .percentile_norm import PercentileNormOptions, percentile_norm
 from .qcfs import QCFSOptions, qcfs
+from .rmp import RMPOptions, rmp
 from .signed import SignedOptions, signed
-from .spike_norm import RMPOptions, SpikeNormOptions, rmp, spike_norm
+from .spike_norm import SpikeNormOptions, spike_norm
 from .srp import SRPOptions, srp
 from .threshold_shift import ThresholdShiftOptions, threshold_shift
 from .v_init import VInitOptions, v_init
@@ -35,10 +38,11 @@ from .v_init import VInitOptions, v_init
 
 @dataclass(frozen=True)
 class Method:
-    """One step: its function (draft, options) -> draft, and the struct of its options."""
+    """One step: its function (draft, options) -> draft, the struct of its options, and what it decides."""
 
     run: Callable[[Draft, Any], Draft]
     options: type[msgspec.Struct]
+    kind: Kind
 
     @property
     def summary(self) -> str:
@@ -47,22 +51,22 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
-    "max_norm": Method(max_norm, MaxNormOptions),
-    "percentile_norm": Method(percentile_norm, PercentileNormOptions),
-    "spike_norm": Method(spike_norm, SpikeNormOptions),
-    "rmp": Method(rmp, RMPOptions),
-    "threshold_shift": Method(threshold_shift, ThresholdShiftOptions),
-    "mmse": Method(mmse, MMSEOptions),
-    "ltb": Method(ltb, LTBOptions),
-    "gaussian": Method(gaussian, GaussianOptions),
-    "calibration": Method(calibration, CalibrationOptions),
-    "ftbc": Method(ftbc, FTBCOptions),
-    "signed": Method(signed, SignedOptions),
-    "burst": Method(burst, BurstOptions),
-    "srp": Method(srp, SRPOptions),
-    "cos": Method(cos, COSOptions),
-    "qcfs": Method(qcfs, QCFSOptions),
-    "v_init": Method(v_init, VInitOptions),
+    "max_norm": Method(max_norm, MaxNormOptions, "thresholds"),
+    "percentile_norm": Method(percentile_norm, PercentileNormOptions, "thresholds"),
+    "spike_norm": Method(spike_norm, SpikeNormOptions, "thresholds"),
+    "rmp": Method(rmp, RMPOptions, "thresholds"),
+    "threshold_shift": Method(threshold_shift, ThresholdShiftOptions, "potential"),
+    "mmse": Method(mmse, MMSEOptions, "thresholds"),
+    "ltb": Method(ltb, LTBOptions, "thresholds"),
+    "gaussian": Method(gaussian, GaussianOptions, "thresholds"),
+    "calibration": Method(calibration, CalibrationOptions, "correction"),
+    "ftbc": Method(ftbc, FTBCOptions, "correction"),
+    "signed": Method(signed, SignedOptions, "rule"),
+    "burst": Method(burst, BurstOptions, "rule"),
+    "srp": Method(srp, SRPOptions, "protocol"),
+    "cos": Method(cos, COSOptions, "protocol"),
+    "qcfs": Method(qcfs, QCFSOptions, "thresholds"),
+    "v_init": Method(v_init, VInitOptions, "potential"),
 }
 
 Step = str | msgspec.Struct | Mapping[str, Any]
@@ -90,14 +94,48 @@ def resolve(method: Chain) -> tuple[ResolvedStep, ...]:
 
     Raises
     ------
-    SpecError : unknown names (with the nearest known one), unknown or wrong options, an empty list.
+    SpecError : unknown names and options (with the nearest known one), wrong values, an empty list, steps that undo or exclude
+        each other; all at once.
     """
-    if isinstance(method, str | Mapping | msgspec.Struct):
-        return (_resolve_one(method),)
-    steps = tuple(_resolve_one(step) for step in method)
-    if not steps:
+    written = _written(method)
+    if not written:
         raise SpecError("method: an empty list; name at least one step")
-    return steps
+    steps, causes = [], []
+    for step in written:
+        try:
+            steps.append(_resolve_one(step))
+        except SpecError as error:
+            causes.append(str(error))
+    causes = causes or chain_problems([(s.name, METHODS[s.name].kind, s.options) for s in steps])
+    if len(causes) == 1 and len(written) == 1:
+        raise SpecError(causes[0])
+    if causes:
+        label = "+".join(_label(step) for step in written)
+        raise SpecError(problems(f"method {label!r} cannot be used:", causes))
+    return tuple(steps)
+
+
+def check_start(steps: Sequence[ResolvedStep], v_init: float) -> None:
+    """Refuse an initial potential that a step of the method would replace (SpecError)."""
+    others = [step.name for step in steps if METHODS[step.name].kind == "potential" or step.name == "qcfs"]
+    if v_init != 0.5 and others:
+        raise SpecError(f"v_init is {v_init:g}, and method {others[0]!r} sets the initial potential itself: give one of the two")
+
+
+def _written(method: Chain) -> list[Step]:
+    if isinstance(method, str):
+        return list(method.split("+"))
+    if isinstance(method, Mapping | msgspec.Struct):
+        return [method]
+    if not isinstance(method, Sequence):
+        raise SpecError(f"method: expected a name, options, a table or a list of them, found {type(method).__name__}")
+    return list(method)
+
+
+def _label(step: Any) -> str:
+    if isinstance(step, msgspec.Struct):
+        return type(step).__name__
+    return str(step.get("name", "?")) if isinstance(step, Mapping) else str(step)
 
 
 def _resolve_one(step: Step) -> ResolvedStep:
@@ -115,9 +153,23 @@ def _resolve_one(step: Step) -> ResolvedStep:
             raise SpecError("method: a table needs the key 'name'")
     else:
         raise SpecError(f"method: expected a name, options, a table or a list of them, found {type(step).__name__}")
+    if name == "auto":
+        raise SpecError("method 'auto' stands alone: it tries chains of its own and takes no settings here; give method='auto'")
     if name not in METHODS:
         raise SpecError(f"method {name!r} is not known{nearest(str(name), METHODS)}")
+    kind = METHODS[name].options
+    unknown = [f"{key!r} is not one of its options{nearest(key, kind.__struct_fields__)}" for key in given if key not in kind.__struct_fields__]
+    if unknown:
+        raise SpecError(f"method {name!r}: {'; '.join(unknown)}")
     try:
-        return ResolvedStep(name, msgspec.convert(given, METHODS[name].options))
+        return ResolvedStep(name, msgspec.convert(given, kind))
     except (msgspec.ValidationError, ConversionError) as error:
-        raise SpecError(f"method {name!r}: {error}") from error
+        raise SpecError(f"method {name!r}: {_plain(str(error).removeprefix(f'{name}: '))}") from error
+
+
+def _plain(text: str) -> str:
+    """Return msgspec's "Expected `int`, got `str` - at `$.iterations`" as "iterations: expected int, found str"."""
+    what, _, where = text.partition(" - at `$.")
+    if not where:
+        return text
+    return f"{where.rstrip('`')}: {what.replace('Expected', 'expected').replace('got', 'found').replace('`', '')}"

@@ -47,11 +47,13 @@ class HeldOutWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Trial:
-    """One method at one T: points of disagreement on the held-out samples, mean |output error|, spikes a sample."""
+    """One method at one T: points of disagreement on the held-out samples with their 95 % interval (Wilson; none for
+    regression), mean |output error|, spikes a sample."""
 
     method: Chain
     n_steps: int
     loss: float | None = None
+    interval: tuple[float, float] | None = None
     output_error: float | None = None
     spikes: float | None = None
     refused: str = ""
@@ -62,6 +64,7 @@ class Trial:
             "method": [step if isinstance(step, str) else dict(step) for step in self.method],
             "n_steps": self.n_steps,
             "loss": self.loss,
+            "interval": None if self.interval is None else list(self.interval),
             "output_error": self.output_error,
             "spikes": self.spikes,
             "refused": self.refused,
@@ -154,15 +157,20 @@ def auto(
 
 def describe(info: dict[str, Any]) -> str:
     """Return what ``auto`` tried as text, one line a method and T, the pick marked."""
+    picked = info["picked"]
     head = (
         f"tried on {info['held_out']:,} held-out samples; wanted at most {info['target_loss']:g} points of disagreement: "
-        + ("met" if info["met"] else "not met")
+        + ("met" if info["met"] else "not met up to the last T, so the best of all")
     )
+    if picked["interval"]:
+        low, high = picked["interval"]
+        head += f", {picked['loss']:.2f} (95 %: {low:.2f} to {high:.2f})"
+    labels = ["+".join(_step_label(step) for step in t["method"]) for t in info["tried"]]
+    width = max(map(len, labels))
     rows = [head]
-    for t in info["tried"]:
-        label = "+".join(_step_label(step) for step in t["method"])
-        text = f"refused: {t['refused']}" if t["refused"] else f"{t['loss']:6.2f} points  {t['spikes']:8.0f} spikes"
-        rows.append(f"{'*' if t == info['picked'] else ' '} T = {t['n_steps']:<3} {label:<48} {text}")
+    for t, label in zip(info["tried"], labels, strict=True):
+        text = f"refused: {t['refused']}" if t["refused"] else f"{t['loss']:6.2f} points  {t['spikes']:8,.0f} spikes a sample"
+        rows.append(f"{'*' if t == picked else ' '} T = {t['n_steps']:<3} {label:<{width}} {text}")
     return "\n".join(rows)
 
 
@@ -196,13 +204,23 @@ def _try(
     seen = observe(network, held, n_steps)
     wanted = mlp.activations(held)[-1].astype(np.float64)
     wanted = wanted.reshape(-1, wanted.shape[-1])
+    interval = None
     if mlp.task == "regression":
         spread = float(((wanted - wanted.mean(axis=0)) ** 2).sum())
         loss = 100 * float(((wanted - seen.outputs) ** 2).sum()) / spread if spread > 0 else 0.0
     else:
-        loss = 100 * float(np.mean(wanted.argmax(axis=1) != seen.outputs.argmax(axis=1)))
+        changed = wanted.argmax(axis=1) != seen.outputs.argmax(axis=1)
+        loss, interval = 100 * float(changed.mean()), _interval(int(changed.sum()), len(changed))
     spikes = sum(float(np.abs(c).sum()) for c in seen.counts.values()) / len(wanted)
-    return Trial(chain, n_steps, loss, float(np.abs(wanted - seen.outputs).mean()), spikes), network
+    return Trial(chain, n_steps, loss, interval, float(np.abs(wanted - seen.outputs).mean()), spikes), network
+
+
+def _interval(changed: int, total: int) -> tuple[float, float]:
+    """Return the 95 % interval (Wilson 1927) of a share, in points of a hundred."""
+    from scipy.stats import binomtest
+
+    found = binomtest(changed, total).proportion_ci(method="wilson")
+    return 100 * float(found.low), 100 * float(found.high)
 
 
 def _held_out(data: Calibration) -> Array:

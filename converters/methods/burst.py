@@ -7,9 +7,8 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 
-from neuro.errors import ConversionError
-
 from .draft import Draft, ann_passes, groups, refuse
+from .limits import PERCENTILE, POSITIVE, SHARE, TWO_OR_MORE, check
 from .quantile import Selector, percentiles
 
 
@@ -29,10 +28,7 @@ class BurstOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     floor: float = 0.3
 
     def __post_init__(self) -> None:
-        if self.max_spikes < 2:
-            raise ConversionError(f"burst: max_spikes {self.max_spikes}, expected 2 or more")
-        if not 0 < self.percentile <= 100:
-            raise ConversionError(f"burst: percentile {self.percentile:g}, expected more than 0 and at most 100")
+        check("burst", self, max_spikes=TWO_OR_MORE, percentile=PERCENTILE, halve_above=POSITIVE, floor=SHARE)
 
 
 def burst(draft: Draft, options: BurstOptions) -> Draft:

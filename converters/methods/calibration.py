@@ -9,11 +9,10 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from neuro.errors import ConversionError
-
 from ..optimizers import Adam
 from .draft import Draft, Neurons, grouped_mean, groups, refuse
 from .dynamics import drives_of, fire, snn_passes, train_of
+from .limits import ONE_OR_MORE, POSITIVE, ZERO_OR_MORE, check
 from .ready import with_default_thresholds
 
 Array = np.ndarray
@@ -43,10 +42,8 @@ class CalibrationOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.rounds, self.iterations, self.batch_size, self.samples) < 1:
-            raise ConversionError("calibration: rounds, iterations, batch_size and samples must be 1 or more")
-        if not self.learning_rate > 0:
-            raise ConversionError(f"calibration: learning_rate {self.learning_rate:g}, expected more than 0")
+        whole = {name: ONE_OR_MORE for name in ("rounds", "samples", "iterations", "batch_size")}
+        check("calibration", self, **whole, learning_rate=POSITIVE, seed=ZERO_OR_MORE)
 
 
 def calibration(draft: Draft, options: CalibrationOptions) -> Draft:

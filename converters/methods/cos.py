@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import msgspec
 
-from neuro.errors import ConversionError
 from neuro.network import Protocol
 
 from .draft import Draft, refuse
+from .limits import BELOW_ONE, ONE_OR_MORE, check
 from .ready import with_default_thresholds
 
 
@@ -20,8 +20,7 @@ class COSOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     margin: float = 1e-3
 
     def __post_init__(self) -> None:
-        if self.rho < 1:
-            raise ConversionError(f"cos: rho {self.rho}, expected 1 or more")
+        check("cos", self, rho=ONE_OR_MORE, margin=BELOW_ONE)
 
 
 def cos(draft: Draft, options: COSOptions) -> Draft:

@@ -41,29 +41,41 @@ def drives_of(neurons: Neurons, values: Sequence[Array], n_steps: int) -> Array:
 
 def fire(neurons: Neurons, z: Array, n_steps: int) -> Array:
     """Run the neurons on drive ``z`` (n_steps or 1, n_samples, n); return theta n of every step."""
-    theta = neurons.theta.astype(np.float32)
     v = np.broadcast_to(neurons.start_potential.astype(np.float32), z.shape[1:]).copy()
     sent = np.empty((n_steps, *z.shape[1:]), np.float32)
     memory = np.zeros_like(v) if neurons.signed else None
     for t in range(n_steps):
         v += z[t if len(z) > 1 else 0]
-        out = sent[t]
-        if memory is not None:
-            if neurons.signed_floor:
-                np.maximum(v, 0, out=v, where=memory <= 0)
-            # The memory counts spikes, so that comparing it with zero is exact.
-            n = (v >= theta).astype(np.float32) - ((v <= -theta) & (memory > 0))
-            memory += n
-            np.multiply(n, theta, out=out)
-        elif neurons.max_spikes > 1:
-            np.multiply(np.clip(np.floor(v / theta), 0, neurons.max_spikes), theta, out=out)
-        else:
-            np.multiply(v > theta if neurons.comparison == ">" else v >= theta, theta, out=out)
-        if neurons.reset == "subtract":
-            v -= out
-        else:
-            v[out != 0] = 0
+        sent[t] = spikes(neurons, v, memory)
+        reset(neurons, v, sent[t], memory)
     return sent
+
+
+def spikes(neurons: Neurons, v: Array, memory: Array | None) -> Array:
+    """Return theta n of one step at potential ``v`` (n_samples, n); ``memory``: sum of n so far, of signed neurons."""
+    theta = neurons.theta.astype(np.float32)
+    if memory is not None:
+        if neurons.signed_floor:
+            v = np.maximum(v, 0, out=v.copy(), where=memory <= 0)
+        # The memory counts spikes, so that comparing it with zero is exact.
+        n = (v >= theta).astype(np.float32) - ((v <= -theta) & (memory > 0))
+    elif neurons.max_spikes > 1:
+        n = np.clip(np.floor(v / theta), 0, neurons.max_spikes)
+    else:
+        n = (v > theta if neurons.comparison == ">" else v >= theta).astype(np.float32)
+    return n * theta
+
+
+def reset(neurons: Neurons, v: Array, sent: Array, memory: Array | None) -> None:
+    """Take what was sent, theta n, from the potential, or set it to zero; keep the memory. Changes ``v`` and ``memory`` in place."""
+    if memory is not None:
+        if neurons.signed_floor:
+            np.maximum(v, 0, out=v, where=memory <= 0)
+        memory += np.sign(sent)
+    if neurons.reset == "subtract":
+        v -= sent
+    else:
+        v[sent != 0] = 0
 
 
 def snn_passes(

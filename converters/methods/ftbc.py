@@ -7,10 +7,9 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 
-from neuro.errors import ConversionError
-
 from .draft import Draft, grouped_mean, groups, refuse
-from .dynamics import drives_of, snn_passes
+from .dynamics import drives_of, reset, snn_passes, spikes
+from .limits import ONE_OR_MORE, POSITIVE_SHARE, check
 from .ready import with_default_thresholds
 
 Array = np.ndarray
@@ -31,8 +30,7 @@ class FTBCOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     samples: int = 1000
 
     def __post_init__(self) -> None:
-        if not 0 < self.rate <= 1 or self.rounds < 1 or self.batch_size < 1:
-            raise ConversionError("ftbc: expected 0 < rate <= 1, rounds >= 1 and batch_size >= 1")
+        check("ftbc", self, rate=POSITIVE_SHARE, rounds=ONE_OR_MORE, batch_size=ONE_OR_MORE, samples=ONE_OR_MORE)
 
 
 def ftbc(draft: Draft, options: FTBCOptions) -> Draft:
@@ -73,15 +71,15 @@ def ftbc(draft: Draft, options: FTBCOptions) -> Draft:
 def _errors(draft: Draft, index: int, z: Array, wanted: Array, bias: Array, rate: float, group: Array) -> Array:
     """Return the change of beta, (T, n), of one batch with drive ``z`` (T or 1, m, n) and ANN activations ``wanted`` (m, n)."""
     neurons = draft.neurons[index]
-    theta = neurons.theta.astype(np.float32)
     v = np.broadcast_to(neurons.start_potential.astype(np.float32), wanted.shape).copy()
+    memory = np.zeros_like(v) if neurons.signed else None
     target = wanted.mean(axis=0, dtype=np.float64)
     change = np.empty_like(bias)
     for t in range(len(bias)):
         v += z[t if len(z) > 1 else 0] + bias[t].astype(np.float32)
-        sent = np.clip(np.floor(v / theta), 0, neurons.max_spikes) * theta
+        sent = spikes(neurons, v, memory)
         change[t] = rate * grouped_mean(sent.mean(axis=0, dtype=np.float64) - target, group)
         v -= change[t].astype(np.float32)
-        v -= np.clip(np.floor(v / theta), 0, neurons.max_spikes) * theta
+        reset(neurons, v, spikes(neurons, v, memory), memory)
     return change
 

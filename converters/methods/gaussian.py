@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from .draft import Draft, ann_passes, grouped_mean, groups
+from .limits import ONE_OR_MORE, SHARE, check
 
 Array = np.ndarray
 
@@ -23,6 +24,9 @@ class GaussianOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     per_neuron: bool = True
     iterations: int = 100
     floor: float = 0.3
+
+    def __post_init__(self) -> None:
+        check("gaussian", self, iterations=ONE_OR_MORE, floor=SHARE)
 
 
 def gaussian(draft: Draft, options: GaussianOptions) -> Draft:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from neuro.errors import ConversionError
-
 from .draft import Draft, ann_layer, grouped_mean, groups, positions
+from .limits import ONE_OR_MORE, POSITIVE, SHARE, ZERO_OR_MORE, check
 
 Array = np.ndarray
 
@@ -31,8 +30,7 @@ class LTBOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.iterations < 1 or self.batch_size < 1:
-            raise ConversionError("ltb: iterations and batch_size must be 1 or more")
+        check("ltb", self, iterations=ONE_OR_MORE, batch_size=ONE_OR_MORE, step=POSITIVE, floor=SHARE, seed=ZERO_OR_MORE)
 
 
 def ltb(draft: Draft, options: LTBOptions) -> Draft:
@@ -41,7 +39,8 @@ def ltb(draft: Draft, options: LTBOptions) -> Draft:
     Each batch passes with a = clip(z, 0, theta) in every layer, so that upper layers see what they will really
     receive; then theta <- theta + 2 eta mean_batch(ReLU(z - theta)).
 
-    Source: Bu et al. 2025, arXiv:2409.03368.
+    Source: Bu et al. 2025, "Inference-scale complexity in ANN-SNN conversion for high-performance and low-power applications",
+    CVPR 2025, arXiv:2409.03368.
 
     Departs: neurons that stay below ``floor`` times the layer's median are raised to it; comparison ``>=``, as in SpikingJelly;
     recurrent layers, where the state that is fed back is the ANN's, not the clipped one, so that theta learns from the states of

@@ -12,6 +12,7 @@ from neuro.errors import ConversionError, problems
 from neuro.network import Weight
 
 from .draft import Draft, ann_passes, grouped_max, groups
+from .limits import SHARE, check
 
 Array = np.ndarray
 
@@ -30,6 +31,9 @@ class MaxNormOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     with_weights: bool = False
     floor: float = 0.3
 
+    def __post_init__(self) -> None:
+        check("max_norm", self, floor=SHARE)
+
 
 def max_norm(draft: Draft, options: MaxNormOptions) -> Draft:
     """Set theta so that no activation is clipped.
@@ -43,10 +47,11 @@ def max_norm(draft: Draft, options: MaxNormOptions) -> Draft:
     ------
     ConversionError : recurrent layers with ``basis="model"`` (their bound grows with the length of the sequence).
 
-    Source: Diehl et al. 2015, doi:10.1109/IJCNN.2015.7280696.
+    Source: Diehl et al. 2015, "Fast-classifying, high-accuracy spiking deep networks through weight and threshold balancing",
+    IJCNN 2015, doi:10.1109/IJCNN.2015.7280696.
 
     Departs: thresholds are set instead of weights divided (the same ratio); biases enter the model-based bound; inputs may
-    be negative; the factor carried from layer to layer is the scale itself, not the applied ratio as in the released code.
+    be negative; the largest weight counts only ``with_weights``; the factor carried from layer to layer is the scale itself, not the applied ratio as in the released code.
     """
     thetas = _from_model(draft, options) if options.basis == "model" else _from_data(draft, options)
     return draft.with_thresholds(thetas, options.floor if options.per_neuron else 0.0)

@@ -7,9 +7,8 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 
-from neuro.errors import ConversionError
-
 from .draft import Draft, Neurons, ann_passes, grouped_max, groups
+from .limits import ONE_OR_MORE, SHARE, Limit, check
 
 Array = np.ndarray
 
@@ -29,8 +28,8 @@ class MMSEOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     floor: float = 0.3
 
     def __post_init__(self) -> None:
-        if not 1 <= self.candidates <= 99:
-            raise ConversionError(f"mmse: candidates {self.candidates}, expected 1 to 99")
+        candidates = Limit("1 to 99", lambda x: 1 <= x <= 99)
+        check("mmse", self, candidates=candidates, samples=ONE_OR_MORE, floor=SHARE)
 
 
 def mmse(draft: Draft, options: MMSEOptions) -> Draft:

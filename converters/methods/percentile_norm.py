@@ -7,9 +7,8 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from neuro.errors import ConversionError
-
 from .draft import Draft, ann_passes, groups
+from .limits import PERCENTILE, SHARE, check
 from .quantile import Selector, percentiles
 
 Array = np.ndarray
@@ -30,8 +29,7 @@ class PercentileNormOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=T
     floor: float = 0.3
 
     def __post_init__(self) -> None:
-        if not 0 < self.percentile <= 100:
-            raise ConversionError(f"percentile_norm: percentile {self.percentile:g}, expected more than 0 and at most 100")
+        check("percentile_norm", self, percentile=PERCENTILE, floor=SHARE)
 
 
 def percentile_norm(draft: Draft, options: PercentileNormOptions) -> Draft:
@@ -39,7 +37,8 @@ def percentile_norm(draft: Draft, options: PercentileNormOptions) -> Draft:
 
     The percentile is exact, linear between the two nearest ranks, over data of any size.
 
-    Source: Rueckauer et al. 2017, doi:10.3389/fnins.2017.00682.
+    Source: Rueckauer et al. 2017, "Conversion of continuous-valued deep networks to efficient event-driven networks for image
+    classification", Front. Neurosci. 11:682, doi:10.3389/fnins.2017.00682.
 
     Departs: thresholds are set instead of weights scaled (the same ratio); ``over`` says which activations count, and its default
     is all of them.

@@ -1,4 +1,4 @@
-"""Thresholds at the largest drive of the spiking network itself (Sengupta 2019; with reset by subtraction: Han 2020)."""
+"""Thresholds at the largest drive of the spiking network itself (Sengupta 2019)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from neuro.errors import ConversionError
-
 from .draft import Draft, grouped_max, groups, refuse
 from .dynamics import drives_of, snn_passes
+from .limits import ONE_OR_MORE, SHARE, check
 
 Array = np.ndarray
 
@@ -31,19 +30,8 @@ class SpikeNormOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     reset: Literal["subtract", "zero"] = "subtract"
     floor: float = 0.3
 
-
-class RMPOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Options of :func:`rmp`: ``beta`` in (0, 1] times the Spike-Norm threshold; the others as in :class:`SpikeNormOptions`."""
-
-    beta: float = 0.8
-    n_steps: int | None = None
-    per_neuron: bool = False
-    samples: int = 200
-    floor: float = 0.3
-
     def __post_init__(self) -> None:
-        if not 0 < self.beta <= 1:
-            raise ConversionError(f"rmp: beta {self.beta:g}, expected more than 0 and at most 1")
+        check("spike_norm", self, n_steps=ONE_OR_MORE, samples=ONE_OR_MORE, floor=SHARE)
 
 
 def spike_norm(draft: Draft, options: SpikeNormOptions) -> Draft:
@@ -55,30 +43,19 @@ def spike_norm(draft: Draft, options: SpikeNormOptions) -> Draft:
     ------
     ConversionError : recurrent layers, whose drive depends on the threshold that is sought.
 
-    Source: Sengupta et al. 2019, "Going deeper in spiking neural networks", doi:10.3389/fnins.2019.00095.
+    Source: Sengupta et al. 2019, "Going deeper in spiking neural networks: VGG and residual architectures", Front. Neurosci.
+    13:95, doi:10.3389/fnins.2019.00095.
 
     Departs: biases count; constant-current instead of Poisson input; every layer gets its threshold; reset by subtraction unless
     ``reset="zero"``.
     """
-    return _scaled_by_drive(draft, "spike_norm", 1.0, options, options.reset)
+    return scaled_by_drive(draft, "spike_norm", 1.0, options, options.reset)
 
 
-def rmp(draft: Draft, options: RMPOptions) -> Draft:
-    """Set theta_l to beta times the largest drive in any step, and reset by subtraction.
-
-    Source: Han et al. 2020, "RMP-SNN: residual membrane potential neuron", CVPR 2020, arXiv:2003.01811.
-
-    Departs: beta scales every layer after the maxima were found with beta already in place below it.
-    """
-    plain = SpikeNormOptions(
-        n_steps=options.n_steps, per_neuron=options.per_neuron, samples=options.samples, floor=options.floor
-    )
-    return _scaled_by_drive(draft, "rmp", options.beta, plain, "subtract")
-
-
-def _scaled_by_drive(
+def scaled_by_drive(
     draft: Draft, method: str, beta: float, options: SpikeNormOptions, reset: Literal["subtract", "zero"]
 ) -> Draft:
+    """Return the draft with theta_l = beta max(drive of layer l), layer by layer from the input; shared with ``rmp``."""
     refuse(draft, method, recurrent=True)
     n_steps = options.n_steps or draft.n_steps or 100
     draft = draft.with_neurons({i: {"reset": reset} for i in draft.hidden})

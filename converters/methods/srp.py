@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import msgspec
 
-from neuro.errors import ConversionError
 from neuro.network import Protocol
 
 from .draft import Draft, refuse
+from .limits import BELOW_ONE, ONE_OR_MORE, check
 from .ready import with_default_thresholds
 
 
@@ -20,8 +20,7 @@ class SRPOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     threshold: float = 1e-3
 
     def __post_init__(self) -> None:
-        if self.tau < 1:
-            raise ConversionError(f"srp: tau {self.tau}, expected 1 or more")
+        check("srp", self, tau=ONE_OR_MORE, threshold=BELOW_ONE)
 
 
 def srp(draft: Draft, options: SRPOptions) -> Draft:

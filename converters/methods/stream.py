@@ -97,6 +97,14 @@ class Calibration:
 
     def _checked(self, batch: Any) -> Array:
         try:
-            return check_inputs(np.asarray(batch), self._mlp).astype(np.float32, copy=False)
+            array = np.asarray(batch)
+            if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
+                raise SpecError(f"inputs hold {array.dtype.name}, expected numbers")
+            if not self._is_array and array.ndim < 2:
+                raise SpecError(
+                    f"a list is read as batches, and its first one has shape {array.shape}, expected (n_samples, {self._mlp.n_in}); "
+                    "of a list of samples make one array: numpy.asarray(samples)"
+                )
+            return check_inputs(array, self._mlp).astype(np.float32, copy=False)
         except SpecError as error:
             raise ConversionError(f"calibration: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,7 +74,8 @@ def survey(draft: Draft) -> Survey:
 
     Raises
     ------
-    ConversionError : fewer than 10 samples, inputs all the same, infinite activations, one class only; all at once.
+    ConversionError : fewer than 10 samples, inputs all the same, infinite activations, layers that are never active (all
+        named), one class only.
     """
     mlp, n_layers = draft.mlp, len(draft.mlp.layers)
     inputs, outputs = Moments(), Moments()
@@ -92,16 +94,22 @@ def survey(draft: Draft) -> Survey:
             outputs.add(values[-1])
             classes += np.bincount(values[-1][-1].argmax(axis=1), minlength=mlp.n_out)
     if not causes:
-        causes = _problems(mlp, n_samples, inputs, classes)
+        causes = _problems(mlp, n_samples, inputs, layers, classes)
     if causes:
         raise ConversionError(problems("the calibration data cannot be used:", causes))
     return Survey(n_samples, inputs, outputs, layers, classes)
 
 
-def _problems(mlp: MLP, n_samples: int, inputs: Moments, classes: Array) -> list[str]:
+def _problems(mlp: MLP, n_samples: int, inputs: Moments, layers: Mapping[str, Moments], classes: Array) -> list[str]:
     causes = []
     if n_samples < FEWEST:
         return [f"{n_samples} samples, expected {FEWEST} or more (1,000 are a good number)"]
+    dead = [name for name, moments in layers.items() if moments.positive == 0]
+    if dead:
+        return [
+            f"no neuron of {' and '.join(dead)} is ever active on them, and so no threshold can be chosen; "
+            "are the inputs scaled as in training, and are biases in their usual range?"
+        ]
     if inputs.low == inputs.high:
         causes.append(f"every input value is {inputs.low:g}")
     elif mlp.task == "classification" and mlp.n_out > 1 and np.count_nonzero(classes) == 1:

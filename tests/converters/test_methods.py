@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,7 @@ from converters.methods import METHODS, resolve
 from converters.mlp import MLP, Dense, Skip
 from converters.verify import observe, verify
 from neuro.engines import simulate
-from neuro.errors import ConversionError
+from neuro.errors import ConversionError, SpecError
 from neuro.network import INPUT, SpikingNetwork, per_neuron
 
 N_STEPS = 16
@@ -264,3 +265,98 @@ def test_protocols_declare_their_extra_steps() -> None:
         assert snn.protocol.pre_steps == snn.info["extra_steps"] == steps
         assert snn.info["extra_state"]
         assert all(j.pre != INPUT or j.delay == 0 for j in snn.projections)
+
+
+# -- how a method is written ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_every_method_has_its_own_file_its_source_and_where_it_departs(name: str) -> None:
+    run = METHODS[name].run
+    assert run.__module__ == f"converters.methods.{name}"
+    text = " ".join((run.__doc__ or "").split())
+    assert re.search(r"Source: .+ (doi:10\.\d+/\S+|arXiv:\d{4}\.\d{4,5})", text) and "Departs: " in text
+    assert all(field in (METHODS[name].options.__doc__ or "") for field in METHODS[name].options.__struct_fields__)
+
+
+CONTRADICTIONS: list[tuple[list[Any], str]] = [
+    (["ltb", "mmse"], "'ltb' and 'mmse' both set the thresholds"),
+    (["ltb", "ltb"], "'ltb' stands 2 times"),
+    (["signed", "burst"], "'signed' and 'burst' both set the neurons' rule"),
+    (["srp", "cos"], "'srp' and 'cos' both set the presentation protocol"),
+    (["ltb", "threshold_shift", "v_init"], "both set the initial potential"),
+    (["calibration", "ltb"], "put 'ltb' first"),
+    (["ftbc", "burst"], "put 'burst' first"),
+    (["calibration", "v_init"], "put 'v_init' first"),
+    (["threshold_shift", "percentile_norm"], "put 'percentile_norm' first"),
+    (["v_init", "qcfs"], "put 'qcfs' first"),
+    ([{"name": "spike_norm", "reset": "zero"}, "signed"], "'spike_norm' with reset 'zero' and 'signed'"),
+    (["burst", "cos"], "'cos' and 'burst'"),
+    (["auto", "calibration"], "'auto' stands alone"),
+]
+
+
+@pytest.mark.parametrize(("chain", "message"), CONTRADICTIONS, ids=lambda value: value if isinstance(value, str) else "")
+def test_steps_that_undo_or_exclude_each_other_are_refused(chain: list[Any], message: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(message)):
+        resolve(chain)
+
+
+def test_chains_that_make_sense_are_taken_and_may_be_written_with_a_plus() -> None:
+    for chain in (["burst", "mmse"], ["v_init", "mmse"], ["ltb", "threshold_shift", "calibration"], ["calibration", "ftbc"],
+                  ["qcfs", {"name": "v_init", "fraction": 0.0}], ["ltb", "signed", "srp"], ["ltb", "calibration", "calibration"]):  # fmt: skip
+        assert len(resolve(chain)) == len(chain)
+    assert resolve("ltb+calibration") == resolve(["ltb", "calibration"])
+
+
+def test_all_mistakes_of_a_method_are_named_at_once() -> None:
+    with pytest.raises(SpecError) as caught:
+        resolve([{"name": "ltb", "iteration": 3}, "calibratoin"])
+    assert "did you mean 'iterations'" in str(caught.value) and "did you mean 'calibration'" in str(caught.value)
+    with pytest.raises(SpecError, match=r"'ltb': iterations 0, expected 1 or more; floor -1, expected 0 to 1$"):
+        resolve({"name": "ltb", "iterations": 0, "floor": -1})
+    with pytest.raises(SpecError, match="'ltb': iterations: expected int, found str"):
+        resolve({"name": "ltb", "iterations": "3"})
+    for other in (None, 3, [["ltb"]], []):
+        with pytest.raises(SpecError, match="method: "):
+            resolve(other)  # type: ignore[arg-type]
+    with pytest.raises(SpecError, match="give one of the two"):
+        convert(relu_network(), calibration=inputs(), method="threshold_shift", n_steps=8, v_init=0.2)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_every_number_of_an_option_has_its_limits(name: str) -> None:
+    for field in METHODS[name].options.__struct_fields__:
+        value = getattr(METHODS[name].options(), field)
+        optional = {"n_steps": 1, "halve_above": 1.0}.get(field)
+        kind = type(value if value is not None else optional)
+        for wrong in [-1] if kind is int else [-1.0, float("nan"), float("inf")] if kind is float else []:
+            with pytest.raises(SpecError, match=field):
+                resolve({"name": name, field: wrong})
+
+
+def test_layers_that_are_never_active_are_named() -> None:
+    mlp = relu_network()
+    with pytest.raises(ConversionError, match="no neuron of hidden1 and hidden2 is ever active"):
+        convert(
+            MLP(tuple(replace(layer, bias=np.full(layer.n_out, -100.0)) for layer in mlp.layers[:-1]) + mlp.layers[-1:]),
+            calibration=inputs(),
+        )
+
+
+def test_what_is_no_array_of_numbers_is_refused_by_name() -> None:
+    with pytest.raises(ConversionError, match="expected numbers"):
+        convert(relu_network(), calibration=np.full((30, 12), "a"))
+    with pytest.raises(ConversionError, match="numpy.asarray"):
+        convert(relu_network(), calibration=inputs().tolist())
+
+
+def test_a_bias_per_step_helps_signed_neurons() -> None:
+    """The mean of what signed neurons send comes closer to the ANN's, on the calibration samples."""
+    mlp, x = relu_network(), inputs()
+    wanted = mlp.activations(x)
+    errors = []
+    for chain in (["max_norm", "signed"], ["max_norm", "signed", {"name": "ftbc", "rounds": 4}]):
+        seen = observe(convert(mlp, calibration=x, method=chain, n_steps=8), x, 8)
+        errors.append(np.abs(seen.rates["hidden2"].mean(axis=0) - wanted[1].mean(axis=0)).mean())
+    assert errors[1] < 0.6 * errors[0]

@@ -82,12 +82,14 @@ def test_findings_name_their_cause() -> None:
     says(high, "hidden1 is silent", n_steps=1)
     says(high, "outliers set it", n_steps=64)
     low = replace(good, populations=(replace(hidden, v_threshold=np.asarray(hidden.v_threshold) / 8), *good.populations[1:]))
-    says(low, "hidden1 is saturated")
+    says(low, "of its active neurons are saturated")
     says(convert(mlp, calibration=x, method="mmse", n_steps=4), "calibrated for T = 4 and ran with T = 8")
     says(good, "unlike these samples", 0.2 * x)
     says(good, "values up to", np.concatenate([x, 5 * x[:1]]))
     coarse = convert(mlp, calibration=x, method="max_norm", n_steps=8)
     assert explain(coarse, mlp, x, 2).layers[0].largest == "quantisation"
+    advice = " ".join(explain(coarse, mlp, x, 2).findings)
+    assert "lower thresholds" in advice and "Raise thresholds" not in advice  # no layer is told to do both
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert explain(low, mlp, x, 256).layers[0].largest == "clipping"

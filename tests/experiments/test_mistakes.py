@@ -55,6 +55,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "sed = [0]\n[data]\nnam = 'digits'\n[run]\nn_steps = [4, 0]\nengine = 'batch'\n[convert]\nmethod = 'ltbb'\n[depoly]\nchip = 'x'\n"
     )
     (folder / "broken.toml").write_text("[run\n")
+    spikeport("convert", "mlp.npz", "--calibration", "digits", "--method", "max_norm+srp", "--out", "srp-snn.npz", cwd=folder)
     for name in ("mlp", "large"):
         spikeport("convert", f"{name}.npz", "--calibration", "digits", "--method", "max_norm", "--out", f"{name}-snn.npz", cwd=folder)
     return folder
@@ -88,6 +89,23 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "T below 0": (("convert", "mlp.npz", "--calibration", "digits", "--n-steps", "-3", *TO_X), ("n_steps: -3", ">= 1")),
     "unknown data set": (("train", "digit", *TO_X), ("did you mean 'digits'",)),
     "unknown method": (("convert", "mlp.npz", "--calibration", "digits", "--method", "ltbb", *TO_X), ("did you mean 'ltb'",)),
+    "steps that exclude each other": (
+        ("convert", "mlp.npz", "--calibration", "digits", "--method", "signed+burst", *TO_X),
+        ("'signed' and 'burst' both set the neurons' rule: keep one",),
+    ),
+    "steps in the wrong order": (
+        ("compare", "demo.toml", "--set", 'convert.method=[["calibration", "ltb"]]', "--out", "x"),
+        ("'ltb' comes after 'calibration', which it would undo: put 'ltb' first",),
+    ),
+    "auto in a chain": (
+        ("convert", "mlp.npz", "--calibration", "digits", "--method", "auto+calibration", *TO_X),
+        ("'auto' stands alone",),
+    ),
+    "a target without auto": (
+        ("convert", "mlp.npz", "--calibration", "digits", "--target-loss", "1", *TO_X),
+        ("--target-loss is for --method auto",),
+    ),
+    "a protocol on a chip": (("deploy", "srp-snn.npz", "--chip", "loihi1", *TO_X), ("protocol 'srp'", "without pre-steps")),
     "unknown chip": (("deploy", "mlp-snn.npz", "--chip", "loihi", *TO_X), ("did you mean 'loihi1'",)),
     "no such chip file": (("deploy", "mlp-snn.npz", "--chip", "my.toml", *TO_X), ("my.toml", "No such file")),
     "unknown engine": (("run", "mlp-snn.npz", "--data", "digits", "--engine", "batch", *TO_X), ("did you mean 'batched'",)),
