@@ -220,10 +220,10 @@ def ratios(results: Results) -> list[str]:
             logs = []
             for place in places:
                 mine = results.values(place, chain, t, "disagreement")
-                if len(mine) < len(results.anns[place]):
+                if len(mine) < (2 if chain == AUTO else len(results.anns[place])):
                     break
                 least = compared(results, place, t, "disagreement", True)[0]
-                best = np.mean(list(results.values(place, least, t, "disagreement").values()))
+                best = np.mean([v for s, v in results.values(place, least, t, "disagreement").items() if s in mine])
                 logs.append(np.log((np.mean(list(mine.values())) + LEAST) / (best + LEAST)))
             whole = len(logs) == len(places)
             row.append(f"{np.exp(np.mean(logs)):.2f}" if whole else "-")
