@@ -5,8 +5,8 @@
 - overhead: trials whose simulation takes about a second, everything shared made before. Harness is what a trial takes
   beyond simulating and measuring: finding its stages, provenance, the store. Measurements are the statistics, energy,
   latency, break-even and rivals of the row, which are given apart.
-- workers: as many seconds of two worker processes as of one, start of the processes included; trials that share no
-  stage (each trains, converts and runs its own network).
+- workers: two worker processes beside one, a thread each, start of the processes included; trials that share no stage
+  (each trains, converts and runs its own network).
 - sweep: 500 trials on the digits that ship, two workers, from an empty folder.
 - page: 200 trials of digits: the time to make the page, its size, and with Playwright and a Chromium the time until
   the load event and until every chart is drawn.
@@ -22,14 +22,17 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from experiments import stages
 from experiments.compare import compare_store
 from experiments.config import Experiment, parse
+from experiments.crew import _limited_threads
 from experiments.report import page
 from experiments.runner import RunnerOptions, run
 
@@ -161,11 +164,20 @@ def workers(repeats: int) -> None:
     """Print how much faster two worker processes are than one."""
     ratios, ones, twos = [], [], []
     for _ in range(repeats):
-        one, two = (_seconds(parse(SEEDS.format(seeds=list(range(8)))), count) for count in (1, 2))
+        experiment = parse(SEEDS.format(seeds=list(range(16))))
+        one, two = _alone(experiment), _seconds(experiment, 2)
         ones.append(one)
         twos.append(two)
         ratios.append(one / two)
     print(f"workers: one {spread(ones, ' s', 1)}, two {spread(twos, ' s', 1)}; one over two {spread(ratios)}", flush=True)
+
+
+def _alone(experiment: Experiment) -> float:
+    """Return the seconds of one new process with one thread, its start included as that of workers is."""
+    began = time.perf_counter()
+    with _limited_threads(1), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        pool.submit(_seconds, experiment, 1).result()
+    return time.perf_counter() - began
 
 
 def _seconds(experiment: Experiment, count: int) -> float:

@@ -326,10 +326,21 @@ class Strange:
 
 
 @dataclass(frozen=True)
+class Decider:
+    """One neuron: spikes an inference; share of answers that change when its spikes are removed; class of most of these, -1 if none changes."""
+
+    neuron: int
+    spikes: float
+    changed: Range
+    most: int
+
+
+@dataclass(frozen=True)
 class Attribution:
     """Which neurons decide: layer; removed neurons; half_share : share of neurons that send half of all spikes of
     the layer;
     accuracy without the neurons that spike most, and without as many drawn at random.
+    deciders : neurons taken away one by one, on the first ``tried`` samples, the one that changes most answers first.
     """
 
     layer: str
@@ -337,6 +348,8 @@ class Attribution:
     half_share: float
     without_top: Range
     without_random: Range
+    tried: int = 0
+    deciders: tuple[Decider, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from neuro.readout import EarlyExit, Readout
 from neuro.recording import Recording
 
 from . import costs, diagnosis
-from .comparison import Attribution, Pace, Port, Probe, Probes, Range, Strange
+from .comparison import Attribution, Decider, Pace, Port, Probe, Probes, Range, Strange
 from .config import Trial
 from .files import chip_path
 from .further import Further, subject
@@ -46,6 +46,7 @@ Array = np.ndarray
 SAMPLES = 1000
 TOP_SHARE = 0.1  # of a layer's neurons that are taken away, the busiest ones
 RUNS = 10
+TRIED = 8  # neurons that are taken away one by one
 PORTED = 200  # samples that are run elsewhere, by the step loop
 EXIT_MARGINS = (10, 25, 50, 75, 90)  # percentiles of the final margin that are tried as the threshold of an early exit
 EXIT_SAMPLES = 200  # training samples on which it is chosen
@@ -183,7 +184,25 @@ class _Prober:
             half_share=half / len(counts),
             without_top=self.right(self.run(without(self.network, {layer: order[:removed]}))),
             without_random=self.right(self.run(without(self.network, {layer: chance}))),
+            tried=min(PORTED, len(self.x)),
+            deciders=self.deciders(whole, layer, counts),
         )
+
+    def deciders(self, whole: Recording, layer: str, counts: Array) -> tuple[Decider, ...]:
+        """Take away, one by one, the neurons of a layer whose spikes carry most weight, and count the answers that change.
+
+        Weight is spikes times the sum of the magnitudes of the outgoing weights; what a neuron decides is then measured, not computed.
+        """
+        outgoing = sum(np.asarray(abs(j.weight).sum(axis=0)).ravel() for j in self.network.projections if j.pre == layer)
+        x, answers = self.x[:PORTED], whole.predictions[:PORTED]
+        found = []
+        for neuron in np.argsort(-counts * outgoing, kind="stable")[:TRIED]:
+            if counts[neuron]:
+                other = self.simulated(without(self.network, {layer: np.array([neuron])}), x, None).predictions
+                lost = answers[other != answers]
+                most = int(np.argmax(np.bincount(lost[lost >= 0]))) if (lost >= 0).any() else -1
+                found.append(Decider(int(neuron), float(counts[neuron]) / whole.n_samples, disagreement(answers, other), most))
+        return tuple(sorted(found, key=lambda d: -d.changed.value))
 
     def ports(self, whole: Recording) -> tuple[Port, ...]:
         """Run the network by the step loop, from a file, and on every other chip that takes it."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .comparison import Comparison, DataCard, Finding, Pace, Probes, Range, Row
+from .comparison import Attribution, Comparison, DataCard, Finding, Pace, Probes, Range, Row
 from .statistics import holm, mcnemar, paired_bootstrap, wilson
 from .units import percent, percent_range, si
 from .verdict import REAL
@@ -35,7 +35,7 @@ def scorecard(comparison: Comparison) -> tuple[Finding, ...]:
         portability(row, comparison.rows, comparison.probes),
         agility(row, comparison.probes),
         *silent_failure(row, ann, classes, comparison.probes, card),
-        *obscurity(row, comparison.probes),
+        *obscurity(row, comparison.probes, classes),
     ]
     return tuple(f for f in found if f is not None)
 
@@ -321,7 +321,7 @@ def silent_failure(
     return found
 
 
-def obscurity(row: Row, probes: Probes | None) -> list[Finding]:
+def obscurity(row: Row, probes: Probes | None, classes: Sequence[str] = ()) -> list[Finding]:
     """Return what a reader can inspect: how few neurons carry the spikes, and what removing them does."""
     spiking = [layer for layer in row.layers if layer.spikes]
     if not spiking:
@@ -352,7 +352,27 @@ def obscurity(row: Row, probes: Probes | None) -> list[Finding]:
                 row=row.key,
             )
         )
+        if a.deciders:
+            found.append(_deciders(row, a, classes))
     return found
+
+
+def _deciders(row: Row, a: Attribution, classes: Sequence[str]) -> Finding:
+    """Return what single neurons decide: the answers that change when their spikes are removed."""
+    first = a.deciders[0]
+    of = f", most of them of class {_class(first.most, classes)}" if first.most >= 0 else ""
+    said = (
+        f"Of the {len(a.deciders)} neurons of {a.layer} whose spikes carry most weight, neuron {first.neuron} decides most: "
+        f"without its spikes {percent(first.changed.value)} of {a.tried:,} answers change{of}."
+        if first.changed.value
+        else f"None of the {len(a.deciders)} neurons of {a.layer} whose spikes carry most weight decides alone: without any one of them all "
+        f"{a.tried:,} answers stay."
+    )
+    table = tuple(
+        (str(d.neuron), d.spikes, *_three(d.changed), _class(d.most, classes) if d.most >= 0 else None) for d in a.deciders
+    )
+    columns = (f"neuron of {a.layer}", "spikes an inference", "answers that change [%]", "low", "high", "most of them were")
+    return Finding("obscurity", said, columns, table, row.key)
 
 
 def _by_part(labels: Array, answers: Array, ann: Array, part: Array) -> list[tuple[int, int, Range, Range, Range, float]]:

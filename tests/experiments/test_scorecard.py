@@ -154,6 +154,12 @@ def test_probes_are_of_the_headline_and_kept(comparison, tiny):
     assert probes.accuracy == comparison[probes.row].accuracy
     assert [s.n for s in probes.strange] == [120, 120] and probes.attribution.layer == "hidden2"
     assert probes.attribution.removed == 2 and 0 < probes.attribution.half_share <= 0.5
+    deciders = probes.attribution.deciders
+    assert probes.attribution.tried == 120 and 1 <= len(deciders) <= 8 and len({d.neuron for d in deciders}) == len(deciders)
+    assert all(d.spikes > 0 and (d.most >= 0) == (d.changed.value > 0) for d in deciders)
+    assert [d.changed.value for d in deciders] == sorted((d.changed.value for d in deciders), reverse=True)
+    said = [f for f in comparison.scorecard if f.columns[:1] == ("neuron of hidden2",)]
+    assert len(said) == 1 and len(said[0].rows) == len(deciders) and (f"neuron {deciders[0].neuron} decides" in said[0].statement or "None of" in said[0].statement)
     assert kept(tiny.folder, "0" * 64) is None
 
 
