@@ -164,7 +164,7 @@ def workers(repeats: int) -> None:
     """Print how much faster two worker processes are than one."""
     ratios, ones, twos = [], [], []
     for _ in range(repeats):
-        experiment = parse(SEEDS.format(seeds=list(range(16))))
+        experiment = parse(SEEDS.format(seeds=list(range(48))))
         one, two = _alone(experiment), _seconds(experiment, 2)
         ones.append(one)
         twos.append(two)
