@@ -26,6 +26,7 @@ class Party:
 PARTIES = {
     "batched": Party("batched", "neuro", engine(), ours=True),
     "batched-loihi1": Party("batched, deployed on loihi1", "neuro", engine(chip=True), ours=True),
+    "batched-target-cython": Party("batched, target cython", "Cython", engine(target="cython"), ours=True),
     "batched-numpy": Party("batched, thresholds by Brian2 (numpy)", "neuro", engine(neurons="brian2"), ours=True),
     "batched-cython": Party("batched, thresholds by Brian2 (cython)", "Cython", engine(neurons="brian2", target="cython"), ours=True),
     "synapses": Party("synapses, one replica", "neuro", engine("synapses"), single=True, ours=True),
