@@ -169,15 +169,17 @@ def mean_drive(network: SpikingNetwork, p: Population, seen: Observation, n_seq:
 def _findings(
     network: SpikingNetwork, mlp: MLP, x: Array, result: Verification, layers: tuple[LayerErrors, ...]
 ) -> list[str]:
-    found = []
+    # What is wrong with the run or the data first: much of the rest follows from it.
+    found = [*_about_t(network, result), *_about_data(network, mlp, x), *_about_outliers(layers)]
+    within = _steps(result.n_steps)
     split = {layer.name: layer for layer in layers}
     clipped = set()
     for check in result.layers:
         if check.rate == 0 and check.mean_activation > 0:
-            found.append(f"{check.name} is silent: no neuron spikes in {result.n_steps} steps. Take more steps, or lower thresholds (ltb).")
+            found.append(f"{check.name} is silent: no neuron spikes in {within}. Take more steps, or lower thresholds (ltb).")
         elif check.silent > SOME:
             found.append(
-                f"{check.name}: {check.silent:.0%} of the neurons that are active in the network never spike in {result.n_steps} steps. "
+                f"{check.name}: {check.silent:.0%} of the neurons that are active in the network never spike in {within}. "
                 "Take more steps, or thresholds per neuron (ltb)."
             )
         errors = split.get(check.name)
@@ -188,16 +190,21 @@ def _findings(
                 f"{check.name}: {check.saturated:.0%} of its active neurons are saturated: they spike in every step and have more to "
                 "send. Raise thresholds: more iterations of ltb, or a higher percentile."
             )
-    for layer in layers:
-        if layer.outliers > OUTLIER:
-            found.append(
-                f"{layer.name}: its threshold is {layer.outliers:.1f} times the 99.9th percentile of its activations: a few outliers set it, "
-                "and everybody else needs more steps. Use percentile_norm or ltb."
-            )
-    found += _about_t(network, result)
-    found += _about_data(network, mlp, x)
     found += [_main_cause(layer, result.n_steps, layer.name in clipped) for layer in layers if layer.total[1] > 0]
     return found
+
+
+def _steps(n_steps: int) -> str:
+    return "1 step" if n_steps == 1 else f"{n_steps} steps"
+
+
+def _about_outliers(layers: tuple[LayerErrors, ...]) -> list[str]:
+    return [
+        f"{layer.name}: its threshold is {layer.outliers:.1f} times the 99.9th percentile of its activations: a few outliers set it, "
+        "and everybody else needs more steps. Use percentile_norm or ltb."
+        for layer in layers
+        if layer.outliers > OUTLIER
+    ]
 
 
 def _about_t(network: SpikingNetwork, result: Verification) -> list[str]:
@@ -241,7 +248,7 @@ def _main_cause(layer: LayerErrors, n_steps: int, said: bool) -> str:
     cure = {
         "inherited": "Look at the layers below first." if layer.largest_own == "" else f"Look at the layers below first; of its own, {layer.largest_own} is the largest.",
         "clipping": "Raise thresholds, as said." if said else "Higher thresholds would help: more iterations of ltb, or a higher percentile.",
-        "quantisation": f"More than {n_steps} steps would help, or lower thresholds.",
+        "quantisation": f"More than {_steps(n_steps)} would help, or lower thresholds.",
         "unevenness": "More steps, or calibration, would help.",
     }[part]
     return f"{layer.name}: most of its error ({size:.3g} of {layer.total[1]:.3g}, root mean square) is {part}: {WHAT[part]}. {cure}"
