@@ -240,9 +240,9 @@ linux = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks proces
 @pytest.mark.slow
 def test_a_script_ends_with_its_workers_and_in_silence(script: list[str]) -> None:
     done = subprocess.run([*script, "8"], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
     pid, *rest = done.stdout.split()
-    assert done.returncode == 0 and done.stderr == "" and rest == ["answers", "40"]
-    assert ended(int(pid), 0.05)
+    assert rest == ["answers", "40"] and ended(int(pid), 0.05)
 
 
 @linux
@@ -251,7 +251,9 @@ def test_a_script_ends_with_its_workers_and_in_silence(script: list[str]) -> Non
 def test_no_worker_outlives_its_script(script: list[str], sent: signal.Signals) -> None:
     process = subprocess.Popen([*script, "10000000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    pid = int(process.stdout.readline())
+    first = process.stdout.readline()
+    assert first, process.communicate()[1]
+    pid = int(first)
     time.sleep(1.0)  # so that both are at work
     process.send_signal(sent)
     _, errors = process.communicate(timeout=60)
