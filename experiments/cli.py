@@ -274,6 +274,9 @@ def run(
     chip: Annotated[str, typer.Option(metavar="NAME", help="Deploy on this chip first.")] = "",
     engine: Annotated[str, typer.Option(metavar="NAME", help="A name of 'spikeport list engines'.")] = "batched",
     limit: Annotated[int, typer.Option(metavar="N", min=0, help="Run the first so many samples; 0 for all.")] = 0,
+    estimate_start: Annotated[
+        bool, typer.Option("--estimate-start", help="Delayed read-out from a step estimated on training samples.")
+    ] = False,
     seed: Seed = 0,
     settings: Set = NONE,
     data_dir: DataDir = None,
@@ -282,7 +285,7 @@ def run(
     from . import single
 
     with bars(terminal) as progress:
-        made = single.run(network, data, n_steps, engine, chip, limit, seed, settings, data_dir, progress)
+        made = single.run(network, data, n_steps, engine, chip, limit, estimate_start, seed, settings, data_dir, progress)
     _finish(terminal, made, out)
 
 

@@ -361,11 +361,15 @@ def source_of(network: Path, user: Sequence[str]) -> SpikingNetwork:
 
 
 def run(
-    network: Path, dataset: str, n_steps: int, engine: str, chip: str, limit: int, seed: int,
+    network: Path, dataset: str, n_steps: int, engine: str, chip: str, limit: int, estimated: bool, seed: int,
     user: Sequence[str], data_dir: Path | None, progress: ProgressCallback,
 ) -> Made:  # fmt: skip
-    """Run a data set's test samples through a spiking network or a deployment."""
+    """Run a data set's test samples through a spiking network or a deployment.
+
+    ``estimated``: read the answer out delayed, from a step that is estimated on calibration samples.
+    """
     from converters.importers import LoadOptions
+    from neuro.delayed import estimate_start
     from neuro.encoding import with_encoder
     from neuro.engines import EngineOptions, simulate
     from neuro.readout import READOUTS, EarlyExit, Readout, with_spiking_output
@@ -373,6 +377,8 @@ def run(
     options, user = apart(user, "engine", EngineOptions)
     reading, user = apart(user, "load", LoadOptions)
     own_encoding = not any(item.startswith("run.encoding") for item in user)
+    if estimated and any(item.startswith("run.readout") for item in user):
+        raise SpecError("--estimate-start chooses the read-out; leave out --set run.readout and run.readout_start")
     trial = settings(
         user, seeds=[seed], data_name=dataset, data_limit=limit, run_n_steps=n_steps, run_engine=engine, deploy_chip=chip or None
     )
@@ -395,13 +401,16 @@ def run(
     if trial.run.exit_threshold:
         measure: Any = trial.run.exit_measure
         early = EarlyExit(threshold=trial.run.exit_threshold, measure=measure, min_steps=trial.run.exit_min_steps)
+    readout = Readout(kind=trial.run.readout, start=trial.run.readout_start)
+    if estimated:
+        readout = estimate_start(net, calibration(data, trial), trial.run.n_steps, options)
     recording = simulate(
         loaded,
         x,
         trial.run.n_steps,
         engine=trial.run.engine,
         encoding=None if own_encoding else trial.run.encoding,
-        readout=Readout(kind=trial.run.readout, start=trial.run.readout_start),
+        readout=readout,
         early_exit=early,
         seed=trial.seed,
         options=options,
@@ -446,6 +455,10 @@ def _ran(recording: Recording, ran: SpikingNetwork | Deployment, data: Dataset, 
     else:
         facts["r2"] = r2(data.y_test[:n], recording.outputs)
         lines.append(("R2", f"{facts['r2']:.4f}"))
+    read = recording.info["readout"]
+    if read["kind"] == "delayed":
+        facts["readout_start"] = read["start"]
+        lines.append(("read-out", f"delayed: without the first {read['start']} of {recording.n_steps} steps"))
     lines.append(("an inference", f"{count(spikes)} spikes, {count(operations)} synaptic operations, {recording.total_steps} steps"))
     if not isinstance(ran, SpikingNetwork):
         costs, more = _costs(recording, ran, data.x_test[:n])

@@ -42,6 +42,30 @@ def test_every_stage_takes_files_and_gives_files(stages: Path, network: str, tmp
     assert Path(out).exists() and done.err == ""
 
 
+def test_a_delayed_readout_from_an_estimated_step(stages: Path, tmp_path: Path) -> None:
+    """The start and the answers are those of ``neuro.delayed.estimate_start`` on the samples that thresholds are chosen on."""
+    import numpy as np
+
+    from experiments.datasets import load_dataset
+    from neuro.delayed import estimate_start
+    from neuro.engines import simulate
+    from neuro.network import SpikingNetwork
+    from neuro.recording import Recording
+
+    out = tmp_path / "recording.npz"
+    words = ("run", "snn.npz", "--data", "digits", "--n-steps", "12", "--estimate-start", "--set", "convert.calibration=100")
+    done = spikeport(*words, "--json", "--out", str(out), cwd=stages)
+    network, data = SpikingNetwork.load(stages / "snn.npz"), load_dataset("digits")
+    samples = np.sort(np.random.Generator(np.random.Philox(0)).permutation(len(data.x_train))[:100])
+    readout = estimate_start(network, data.x_train[samples], 12)
+    assert readout.start > 0 and json.loads(done.out)["readout_start"] == readout.start
+    answer = simulate(network, data.x_test, 12, readout=readout)
+    assert (Recording.load(out).outputs == answer.outputs).all()
+    assert f"without the first {readout.start} of 12 steps" in spikeport(*words, "--out", str(out), cwd=stages).out
+    refused = spikeport(*words, "--set", "run.readout=potential", "--out", str(out), cwd=stages, status=1)
+    assert "leave out --set run.readout" in refused.err
+
+
 def test_quiet_says_nothing_of_the_work_and_json_is_all_there_is(stages: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "d.npz")
     assert spikeport("deploy", "snn.npz", "--quiet", "--out", out, cwd=stages).out == ""
