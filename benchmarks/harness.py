@@ -30,10 +30,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments import stages
-from experiments.compare import compare_store
 from experiments.config import Experiment, parse
 from experiments.crew import _limited_threads
-from experiments.report import page
 from experiments.runner import RunnerOptions, run
 
 PARTS = ("overhead", "workers", "sweep", "page")
@@ -196,6 +194,10 @@ def sweep(repeats: int) -> None:
 
 def pages(repeats: int, kept: Path | None = None) -> None:
     """Print how long the page of 200 trials takes to make, to open and to draw, and its size."""
+    # Imported here: the process that works alone imports this file, and workers, which it is compared with, do without pages.
+    from experiments.compare import compare_store
+    from experiments.report import page
+
     experiment = sweep_of(200)
     with tempfile.TemporaryDirectory() as folder:
         store = kept or Path(folder) / "store"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect as reflection
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -617,6 +618,8 @@ INTERRUPTED = 130  # how typer ends when it is stopped outside of a command
 
 def main() -> NoReturn:
     """Run the command line; exit with 0, 1 (the work could not be done) or 2 (wrong usage)."""
+    # Altair loads jsonschema, which takes this part where Jupyter brought it: seven seconds for a grammar of addresses no chart has.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     try:
         app(prog_name="spikeport")
     except SystemExit as end:
