@@ -8,14 +8,16 @@ from ..encoding import CHUNK
 from ..errors import EngineError
 from ..faults import CHUNK as FAULT_STEPS
 from ..network import SpikingNetwork
+from . import processes
 from .lowering import weight_count
 from .task import Task
 
 # Bytes a synapse: the weight as given, in 64-bit integers, transposed, and as floats where a layer is multiplied densely.
-SYNAPSE_BYTES = 28
+# Brian2's Synapses: both neurons, weight and delay queue, and the arrays they are made of.
+SYNAPSE_BYTES = {"batched": 28, "reference": 28, "synapses": 52}
 # Bytes a neuron and replica: potential, drive, current, block of currents, event list, spikes on their way and passing copies.
 NEURON_BYTES = 56
-PROCESS_BYTES = 125e6  # of a worker process by itself: Brian2, numba, NumPy
+PROCESS_BYTES = 175e6  # of a worker process by itself: Brian2, numba, NumPy; 172 MB measured
 MARGIN = 0.9  # share of the free memory that a run may plan with
 
 
@@ -38,9 +40,13 @@ def _read(path: str) -> str:
         return ""
 
 
-def fixed_bytes(network: SpikingNetwork, task: Task) -> int:
-    """Return what a run holds whatever its batch: weights, answers, counts and what is recorded [bytes]."""
-    synapses = sum(weight_count(j.weight) for j in network.projections)
+def weight_bytes(network: SpikingNetwork, engine: str) -> int:
+    """Return what each process of a run holds of the network's weights [bytes]."""
+    return SYNAPSE_BYTES[engine] * sum(weight_count(j.weight) for j in network.projections)
+
+
+def result_bytes(network: SpikingNetwork, task: Task) -> int:
+    """Return what answers, counts and what is recorded take, all samples together [bytes]."""
     spiking = [p for p in network.populations if p.spiking]
     n, n_out, positions = task.n_samples, network.output.size, task.n_positions
     each = 8 * (n_out + 3 + len(spiking) + len(network.projections)) + 2 * task.n_steps + 1
@@ -49,7 +55,7 @@ def fixed_bytes(network: SpikingNetwork, task: Task) -> int:
     rates = 4 * min(task.record.rates, n) * sum(p.size for p in spiking)
     watched = len(task.record.samples) * positions * task.n_steps * 8
     potentials = watched * sum(network[name].size for name in task.record.potentials)
-    return SYNAPSE_BYTES * synapses + n * each + rates + potentials
+    return n * each + rates + potentials
 
 
 def replica_bytes(network: SpikingNetwork, task: Task, engine: str) -> int:
@@ -64,6 +70,20 @@ def replica_bytes(network: SpikingNetwork, task: Task, engine: str) -> int:
     return NEURON_BYTES * size * trials + encoded + broken
 
 
+def base_bytes(network: SpikingNetwork, task: Task, engine: str, workers: int) -> float:
+    """Return what a run holds whatever its batch, in all its processes [bytes].
+
+    Every process has the weights. Workers have their share of the inputs, and results in parts: there, on their way, and here.
+    Those that wait for work since an earlier run take no memory that is still free.
+    """
+    weights, results = weight_bytes(network, engine), result_bytes(network, task)
+    if workers == 1:
+        return weights + results
+    others = workers - 1
+    started = max(0, others - processes.waiting())
+    return workers * weights + 3 * results + task.x.nbytes * others / workers + started * PROCESS_BYTES
+
+
 def check(network: SpikingNetwork, task: Task, engine: str, batch: int, workers: int) -> None:
     """Refuse a run that needs more memory than is free.
 
@@ -74,9 +94,8 @@ def check(network: SpikingNetwork, task: Task, engine: str, batch: int, workers:
     free = free_bytes()
     if free is None:
         return
-    fixed, each = fixed_bytes(network, task), replica_bytes(network, task, engine)
-    # This process puts the results together and works as well.
-    base = fixed if workers == 1 else (workers + 1) * fixed + (workers - 1) * PROCESS_BYTES
+    workers = max(1, min(workers, task.n_samples))
+    base, each = base_bytes(network, task, engine, workers), replica_bytes(network, task, engine)
     usable = MARGIN * free - base
     needed = base + workers * batch * each
     if needed <= MARGIN * free:

@@ -71,9 +71,13 @@ class Worker:
         while (wish := self._wishes.get()) is not None:
             wish(self)
 
+    def is_ready(self) -> bool:
+        """Return whether the process runs and has loaded what it needs."""
+        return self.up.is_set() and self._process.poll() is None
+
     def ready(self) -> None:
         """Wait until the process is ready, starting another where it has ended; raise Died where it ends meanwhile."""
-        if self.up.is_set() and self._process.poll() is None:
+        if self.is_ready():
             return
         if self._process.poll() is not None or self._pipe_closed():
             self._bury()
@@ -159,7 +163,7 @@ def borrow(count: int, threads: int) -> list[Worker]:
     EngineError : the system starts no process.
     """
     with _lock:
-        _idle.sort(key=lambda worker: not worker.up.is_set())
+        _idle.sort(key=lambda worker: not worker.is_ready())
         found = _idle[:count]
         del _idle[:count]
     try:
@@ -177,6 +181,12 @@ def give_back(workers: list[Worker]) -> None:
     """Let others use these workers."""
     with _lock:
         _idle.extend(workers)
+
+
+def waiting() -> int:
+    """Return how many workers are ready and without work."""
+    with _lock:
+        return sum(worker.is_ready() for worker in _idle)
 
 
 def start(workers: int, timeout: float | None = None) -> None:

@@ -19,9 +19,11 @@ from test_conformance import assert_same, chain
 
 from neuro.encoding import with_encoder
 from neuro.engines import EngineOptions, Record, memory, processes, simulate, workers
+from neuro.engines.task import Task
 from neuro.errors import EngineError, SpecError
 from neuro.network import SpikingNetwork
 from neuro.progress import Progress
+from neuro.readout import Readout
 
 
 class Stub:
@@ -41,6 +43,9 @@ class Stub:
 
     def ready(self) -> None:
         self.up.set()
+
+    def is_ready(self) -> bool:
+        return self.up.is_set()
 
     def ask(self, message: Any) -> Any:
         from neuro.engines import worker
@@ -275,6 +280,31 @@ def test_a_run_that_does_not_fit_is_refused_with_the_batch_that_does(monkeypatch
     monkeypatch.setattr(memory, "free_bytes", lambda: 10_000)
     with pytest.raises(EngineError, match="whatever the batch size"):
         simulate(network, x, 4)
+
+
+def test_the_processes_of_workers_count_as_memory(stubs: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, x = chain(3), np.zeros((50, 6))
+    two = EngineOptions(workers=2)
+    monkeypatch.setattr(memory, "free_bytes", lambda: 10_000_000)
+    simulate(network, x, 4, engine="reference")
+    with pytest.raises(EngineError, match=r"the run needs about 0\.175 GB and 0\.01 GB are free.* or use fewer workers"):
+        simulate(network, x, 4, engine="reference", options=two)
+    assert Stub.started == 0
+    monkeypatch.setattr(memory, "free_bytes", lambda: 10**9)
+    simulate(network, x, 4, engine="reference", options=two)
+    # The worker that waits now has its memory already.
+    monkeypatch.setattr(memory, "free_bytes", lambda: 10_000_000)
+    simulate(network, x, 4, engine="reference", options=two)
+    assert Stub.started == 1
+
+
+def test_every_worker_has_weights_and_its_share_of_inputs(stubs: None) -> None:
+    network, x = chain(3), np.zeros((50, 6))
+    task = Task(x=x, n_steps=4, readout=Readout(), batch_size=0)
+    one, four = (memory.base_bytes(network, task, "batched", workers) for workers in (1, 4))
+    results = memory.result_bytes(network, task)
+    assert one == memory.weight_bytes(network, "batched") + results
+    assert four == 4 * (one - results) + 3 * results + 0.75 * x.nbytes + 3 * memory.PROCESS_BYTES
 
 
 def test_workers_below_one_are_refused() -> None:
