@@ -11,14 +11,18 @@ import pytest
 import scipy.sparse as sp
 
 from converters.convert import convert
-from converters.fold import average_pool, fold
+from converters.fold import Add, BatchNorm, Flatten, Relu, average_pool, fold
 from converters.importers import load
 from converters.mlp import MLP, Dense
 from converters.train import TrainOptions, train
 from converters.verify import observe, verify
+from neuro.activity import activity
 from neuro.chip import load_chip
 from neuro.deploy import deploy
+from neuro.energy import energy
 from neuro.engines import simulate
+from neuro.latency import latency
+from neuro.network import INPUT
 
 METHODS = [
     "ltb",
@@ -29,17 +33,24 @@ METHODS = [
 NAMES = ["ltb", "percentile_norm", "ltb+calibration", "mmse+ftbc"]
 
 
-def convolution(rng: np.random.Generator, shape: tuple[int, int, int], n_out: int, kernel: int) -> tuple[Dense, tuple[int, int, int]]:
-    """Return a random convolution without padding as a sparse map, and the shape of what it gives."""
-    c, h, w = shape
-    out = (n_out, h - kernel + 1, w - kernel + 1)
-    weights = rng.normal(0, np.sqrt(2 / (c * kernel**2)), (n_out, c, kernel, kernel))
-    matrix = sp.lil_array((int(np.prod(out)), c * h * w))
-    for row, (k, y, x) in enumerate(np.ndindex(*out)):
-        for ci, dy, dx in np.ndindex(c, kernel, kernel):
-            matrix[row, (ci * h + y + dy) * w + x + dx] = weights[k, ci, dy, dx]
-    channels = np.repeat(np.arange(n_out), out[1] * out[2])
-    return Dense(sp.csr_array(matrix), np.repeat(rng.normal(0, 0.1, n_out), out[1] * out[2]), channels=channels, kind="conv2d"), out
+def convolution(
+    rng: np.random.Generator, shape: tuple[int, ...], n_out: int, kernel: int, pad: int = 0, activation: str = "relu"
+) -> tuple[Dense, tuple[int, ...]]:
+    """Return a random convolution over one or two axes as a sparse map, and the shape of what it gives."""
+    c, *spatial = shape
+    window = (kernel,) * len(spatial)
+    out = (n_out, *(n - kernel + 1 + 2 * pad for n in spatial))
+    weights = rng.normal(0, np.sqrt(2 / (c * kernel ** len(spatial))), (n_out, c, *window))
+    matrix = sp.lil_array((int(np.prod(out)), int(np.prod(shape))))
+    for row, (k, *at) in enumerate(np.ndindex(*out)):
+        for ci, *d in np.ndindex(c, *window):
+            place = [a + b - pad for a, b in zip(at, d, strict=True)]
+            if all(0 <= q < n for q, n in zip(place, spatial, strict=True)):
+                matrix[row, np.ravel_multi_index((ci, *place), shape)] = weights[k, ci, *d]
+    size = int(np.prod(out[1:]))
+    channels, kind = np.repeat(np.arange(n_out), size), f"conv{len(spatial)}d"
+    bias = np.repeat(rng.normal(0, 0.1, n_out), size)
+    return Dense(sp.csr_array(matrix), bias, activation, channels=channels, kind=kind), out  # type: ignore[arg-type]
 
 
 def lenet(seed: int = 0) -> MLP:
@@ -78,6 +89,91 @@ def test_a_lenet_runs_the_same_on_both_engines_and_on_a_chip() -> None:
         np.testing.assert_array_equal(count, runs[1].spike_counts[name])
     on_chip = simulate(deploy(snn, load_chip("loihi1")), x[:20], 16)
     assert np.mean(on_chip.predictions == runs[0].predictions) > 0.85
+
+
+def normalised(rng: np.random.Generator, layer: Dense) -> BatchNorm:
+    """Return a batch norm of the channels of a convolution."""
+    n = int(np.max(layer.channels)) + 1  # type: ignore[arg-type]
+    return BatchNorm(1 + rng.random(n) / 2, rng.normal(0, 0.1, n), rng.normal(0, 0.1, n), 0.5 + rng.random(n), channels=layer.channels)
+
+
+def residual(axes: int, seed: int = 0) -> tuple[MLP, np.ndarray]:
+    """Return conv, batch norm, ReLU; conv, batch norm, ReLU, conv, batch norm, + what entered them, ReLU; average pool, flatten, dense.
+
+    The last layer is fitted to samples with a bright patch at one of four places; these are returned as well.
+    """
+    rng = np.random.default_rng(seed)
+    shape: tuple[int, ...] = (1, 8, 8) if axes == 2 else (1, 32)
+    x, y = rng.random((300, *shape)) * 0.4, rng.integers(4, size=300)
+    side, half = shape[-1], shape[-1] // 2
+    for image, k in zip(x, y, strict=True):
+        if axes == 2:
+            image[0, half * (k // 2) : half * (k // 2 + 1), half * (k % 2) : half * (k % 2 + 1)] += 0.5
+        else:
+            image[0, side // 4 * k : side // 4 * (k + 1)] += 0.5
+    flat = x.reshape(300, -1).astype(np.float32)
+    stem, inner = convolution(rng, shape, 3, 3, 1, "identity")
+    first, _ = convolution(rng, inner, 3, 3, 1, "identity")
+    second, _ = convolution(rng, inner, 3, 3, 1, "identity")
+    body = [stem, normalised(rng, stem), Relu(), first, normalised(rng, first), Relu(), second, normalised(rng, second), Add(2), Relu()]
+    body += [average_pool(inner, side // 4), Flatten()]
+    # The features: what a last layer that passes everything on would give.
+    n_features = average_pool(inner, side // 4).n_out
+    features = MLP(fold([*body, Dense(np.eye(n_features), np.zeros(n_features), "identity")], flat.shape[1])).forward(flat)
+    design = np.concatenate([features, np.ones((300, 1))], axis=1)
+    fitted = np.linalg.lstsq(design, np.eye(4)[y], rcond=None)[0].T
+    return MLP(fold([*body, Dense(fitted[:, :-1], fitted[:, -1], "identity")], flat.shape[1])), flat
+
+
+@pytest.mark.parametrize("chip", ["loihi1", "spinnaker1"])
+@pytest.mark.parametrize("form", ["residual conv2d", "residual conv1d", "lenet"])
+def test_from_convolutions_to_joules(form: str, chip: str) -> None:
+    """Convert, deploy, simulate, count, cost: every count and every joule is that of the spikes and of the synapses stored."""
+    if form == "lenet":
+        mlp, x = lenet(), np.random.default_rng(1).random((150, 196)).astype(np.float32)
+        agrees = 0.85  # random weights: the classes lie close together
+    else:
+        mlp, x = residual(2 if form.endswith("2d") else 1)
+        assert len(mlp.layers) == 4 and mlp.layers[2].skips[0].source == 0 and {layer.kind for layer in mlp.layers[:3]} == {form[-6:]}
+        agrees = 0.95
+    n_steps, n = 16, 40
+    snn = convert(mlp, calibration=x[:100], n_steps=n_steps)
+    deployment = deploy(snn, load_chip(chip))
+    rec = simulate(deployment, x[100 : 100 + n], n_steps)
+    for engine in ("reference",) if chip == "loihi1" else ():
+        twin = simulate(deployment, x[100 : 100 + n], n_steps, engine=engine)
+        np.testing.assert_array_equal(rec.outputs, twin.outputs)
+        assert {k: v.tolist() for k, v in rec.spike_counts.items()} == {k: v.tolist() for k, v in twin.spike_counts.items()}
+    ann = mlp.forward(x[100 : 100 + n])
+    assert np.mean(rec.predictions == ann.argmax(axis=1)) >= agrees and len(np.unique(rec.predictions)) >= (2 if form == "lenet" else 4)
+    assert np.corrcoef(rec.outputs.ravel(), ann.ravel())[0, 1] > 0.95
+
+    act = activity(rec, deployment, inputs=x[100 : 100 + n])
+    net = deployment.network
+    depth = len(net.populations)
+    assert act.steps_single == n * (n_steps + depth - 1)
+    operations = 0
+    for j in net.projections:
+        if j.pre == INPUT:
+            continue
+        pattern = sp.csr_array(j.weight) if sp.issparse(j.weight) else None
+        stored = np.bincount(pattern.indices, minlength=j.weight.shape[1]) if pattern is not None else np.full(j.weight.shape[1], j.weight.shape[0])
+        count = int(rec.neuron_counts[j.pre] @ stored)
+        assert act[j.post].synaptic_operations[j.name] == count > 0
+        operations += count
+    assert act.synaptic_operations == operations
+    # A skip is a projection of its own, slower by the steps of the layers it passes.
+    if form != "lenet":
+        assert {j.pre: j.delay for j in net.incoming("hidden3")} == {"hidden1": 2, "hidden2": 1}
+        assert set(act["hidden3"].synaptic_operations) == {"hidden1->hidden3", "hidden2->hidden3"}
+
+    spent, taken = energy(act, deployment), latency(act, deployment)
+    charged = sum(t.count for t in spent.terms if t.component == "synaptic operations")
+    assert charged == pytest.approx(operations / n)
+    assert spent.total.low <= spent.total.value <= spent.total.high and spent.total.value > 0
+    assert spent.total.value == pytest.approx(sum(e.value for e in spent.by_layer.values()))
+    assert {name for name in spent.by_layer if name.startswith("hidden")} == {p.name for p in net.populations if p.name != "output"}
+    assert taken.per_inference is not None and taken.per_inference.value > 0 and taken.steps == n_steps + depth - 1
 
 
 @pytest.mark.parametrize("form", ["npz", "onnx"])
