@@ -136,6 +136,7 @@ def assemble(draft: Draft, grid: float | None, info: Mapping[str, Any], seen: Su
                 start=i,
                 max_spikes=neurons.max_spikes,
                 signed=neurons.signed,
+                signed_floor=neurons.signed_floor,
                 grid=None if grid is None else amplitude * grid,
                 pairs_with=neurons.layer.name,
             )

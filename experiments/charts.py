@@ -88,14 +88,14 @@ CONFIG = {
 }
 
 
-def steps(curves: Rows, reference: Rows, faint: Rows, labels: Rows, domain: tuple[float, float], right: int) -> Spec:
+def steps(curves: Rows, reference: Rows, faint: Rows, labels: Rows, domain: tuple[float, float], right: int, title: str = "time steps") -> Spec:
     """Draw accuracy after every step: lines with bands, the ANN's line across, further runs faint behind.
 
     curves : group, label, step, accuracy, low, high, disagreement, latency_steps; reference : group, accuracy;
     faint : run, group, step, accuracy; labels : group, step, accuracy (where to write the group's name);
-    domain : of the accuracy axis; right : pixels left free for the names.
+    domain : of the accuracy axis; right : pixels left free for the names; title : of the axis of steps.
     """
-    x = alt.X("step:Q", title="time steps", axis=_whole(row["step"] for row in curves), scale=alt.Scale(nice=False, zero=False))
+    x = alt.X("step:Q", title=title, axis=_whole(row["step"] for row in curves), scale=alt.Scale(nice=False, zero=False))
     y, low, high = _accuracy(domain)
     colour = _group_colour(legend=False)
     dash = _group_dash()

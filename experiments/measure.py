@@ -129,7 +129,7 @@ def spiking(
         neuron_updates=sum(counts.updates(p, "single") for p in counts.populations) / n,
         macs=counts.input_macs / n,
         layers=_layers(counts, recording),
-        synop_spread=_spread(recording),
+        synop_spread=_spread(recording, counts),
         decided_at=recording.decided_at.astype(np.int32) if early else None,
         engine={name: value for name, value in recording.info.items() if name != "network"},
         **_answers(data, recording.outputs, predictions, recording.predictions),
@@ -264,10 +264,11 @@ def _answers(data: Dataset, outputs: Array, predictions: Array, given: Array | N
     return found
 
 
-def _spread(recording: Recording) -> tuple[float, float, float, float]:
+def _spread(recording: Recording, counts: Activity) -> tuple[float, float, float, float]:
     each = (
         np.sum(list(recording.synaptic_operations.values()), axis=0) if recording.synaptic_operations else np.zeros(1)
     )
+    each = each + (counts.mean(counts.synaptic_operations) - np.mean(each))  # pre-steps, which are counted over all samples
     low, high = np.percentile(each, [5, 95])
     return float(np.mean(each)), float(np.std(each)), float(low), float(high)
 

@@ -374,6 +374,11 @@ class Row:
     warnings: tuple[str, ...] = ()
 
     @property
+    def pre_steps(self) -> int:
+        """Steps of a presentation protocol before the T steps that count; part of every latency."""
+        return int((self.engine.get("protocol") or {}).get("pre_steps", 0))
+
+    @property
     def agreement(self) -> Range | None:
         """1 - disagreement."""
         d = self.disagreement

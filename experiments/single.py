@@ -434,11 +434,13 @@ def export(network: Path, out: Path, form: str, lossy: bool, n_steps: int | None
 
 
 def _ran(recording: Recording, ran: SpikingNetwork | Deployment, data: Dataset, trial: Trial) -> Made:
+    from neuro.activity import activity
+
     from .metrics import accuracy, r2
 
     n, took = recording.n_samples, recording.info["seconds"]
-    spikes = sum(float(c.mean()) for c in recording.spike_counts.values())
-    operations = sum(float(c.mean()) for c in recording.synaptic_operations.values())
+    counts = activity(recording)
+    spikes, operations = counts.mean(counts.spikes), counts.mean(counts.synaptic_operations)
     lines = [described(data), ("simulated", f"{n:,} samples x {recording.n_steps} steps on {trial.run.engine}  {seconds(took)}")]  # type: ignore[union-attr]
     facts: dict[str, Any] = {
         "samples": n,

@@ -369,6 +369,7 @@ def _row_facts(row: Row) -> dict[str, Any]:
         "group": row.group,
         "n": row.n,
         "n_steps": row.n_steps,
+        "total_steps": row.total_steps,
         "accuracy": plain(row.accuracy),
         "disagreement": plain(row.disagreement),
         "spikes": row.spikes,

@@ -5,7 +5,8 @@ Counts are sums over all recorded inferences, whole numbers as long as they come
 
 One inference of T steps through L populations takes T + L - 1 steps of the chip, in each of which every
 neuron is updated, also outside its population's window; where inferences follow each other as a
-pipeline it takes T. A constant current costs N_in N_out multiply-accumulates once an inference on the host, and
+pipeline it takes T. The pre-steps of a presentation protocol come on top, and their spikes, synaptic operations
+and updates are counted like those of the T steps. A constant current costs N_in N_out multiply-accumulates once an inference on the host, and
 N_out writes of a bias; a spike-coded input costs its spikes times their fan-out, and a write a spike.
 """
 
@@ -20,7 +21,7 @@ import numpy as np
 from .engines.task import describe
 from .errors import SpecError
 from .network import INPUT, SpikingNetwork, fan_out
-from .neurobench import NeuroBench, given_inputs, neurobench, window_steps
+from .neurobench import NeuroBench, PreSteps, given_inputs, neurobench, pre_steps, window_steps
 from .recording import Recording
 from .traffic import Cores, Traffic, route
 
@@ -38,7 +39,7 @@ class PopulationActivity:
     on_chip : False for an input that the host encodes as spikes.
     compartments : that a neuron takes on the chip (2 where reset by subtraction is a construction).
     leaky : whether the potential decays.
-    spikes : sent (bursts and signed spikes by magnitude).
+    spikes : sent (bursts and signed spikes by magnitude), those of a protocol's pre-steps included.
     fired : (neuron, step) pairs with a spike, where a neuron sends at most one a step; otherwise at most that many.
     max_spikes : the most spikes of a neuron in a step.
     synaptic_operations : {projection: arriving spikes times synapses}.
@@ -85,10 +86,10 @@ class Activity:
     n_inferences : recorded inferences (a sequence is one).
     n_steps : T. depth : L. n_positions : inputs of a sequence, 1 without. extra_steps : of a protocol, an input.
     steps_single, steps_pipelined : steps of the chip, T + L - 1 and T an inference (fewer after an early exit).
-    steps_window : steps of one population's window.
+    steps_window : steps of a hidden population's window, its pre-steps included.
     decided_at : (n_inferences,) int, the step of the read-out's window at which each was decided.
     populations : in order of computation.
-    profile : {population: (T,) share of its spikes in each step of its window}.
+    profile : {population: (T,) share of its spikes in each step of its window, pre-steps left out}.
     traffic, cores : by population and by core; None without a placement.
     currents : {population: (columns, nonzero)}, (n_in,) stored weights leaving each input value of its constant current and
         the share of inputs in which that value is not zero; empty unless the inputs were given.
@@ -184,7 +185,7 @@ class Activity:
 
         Raises
         ------
-        SpecError : a negative rate, n_steps < 1, or another n_steps for a run with early exit.
+        SpecError : a negative rate, n_steps < 1, or another n_steps for a run with early exit or pre-steps.
         """
         steps = self.n_steps if n_steps is None else n_steps
         if rate < 0 or steps < 1:
@@ -193,6 +194,8 @@ class Activity:
             return self
         if steps != self.n_steps and (self.decided_at != self.n_steps).any():
             raise SpecError("a run with early exit cannot be scaled to another number of steps; record it without")
+        if steps != self.n_steps and self.extra_steps:
+            raise SpecError("a run with pre-steps cannot be scaled to another number of steps; simulate that number")
         stretch = steps / self.n_steps
         more = (steps - self.n_steps) * self.n_positions * self.n_inferences
         index = np.arange(steps) * self.n_steps // steps
@@ -265,8 +268,9 @@ def activity(recording: Recording, network: Any = None, *, inputs: Array | None 
     single = recording.total_steps - lost
     full = positions * (recording.n_steps + extra)
     window = window_steps(recording)
+    before = pre_steps(recording)
     traffic, cores = route(recording, deployment) if deployment is not None else (None, None)
-    populations = tuple(_population(p, about, recording, net, deployment, positions, window) for p in about["populations"])
+    populations = tuple(_population(p, about, recording, net, deployment, positions, window, before) for p in about["populations"])
     return Activity(
         sha256=recording.network_sha256,
         n_inferences=n,
@@ -276,7 +280,7 @@ def activity(recording: Recording, network: Any = None, *, inputs: Array | None 
         extra_steps=extra,
         steps_single=int(single.sum()),
         steps_pipelined=int(np.minimum(full, single).sum()),
-        steps_window=int(window.sum()),
+        steps_window=int(window.sum()) + n * before.steps,
         decided_at=np.asarray(recording.decided_at, dtype=np.int64),
         populations=populations,
         profile={name: _share(counts) for name, counts in recording.step_counts.items()},
@@ -303,9 +307,11 @@ def _population(
     deployment: Any,
     positions: int,
     window: Array,
+    before: PreSteps,
 ) -> PopulationActivity:
     name, size, n = p["name"], int(p["size"]), recording.n_samples
-    spikes = _number(recording.spike_counts[name]) if name in recording.spike_counts else 0
+    spikes = (_number(recording.spike_counts[name]) if name in recording.spike_counts else 0) + before.spikes.get(name, 0)
+    steps = int(window.sum()) + (n * before.steps if name in before.spikes else 0)
     coming = [j for j in about["projections"] if j["post"] == name]
     currents = [j for j in coming if j["pre"] == INPUT and p["encoder"] is None]
     spiking = [f"{j['pre']}->{name}" for j in coming if j["pre"] != INPUT]
@@ -314,7 +320,7 @@ def _population(
     switches = rows = 0
     if spec is not None and spec.bias is not None:
         if spec.bias.ndim == 2:
-            rows = size * int(window.sum())
+            rows = size * steps
         elif spec.start > 0:
             switches = 2 * int(np.count_nonzero(spec.bias)) * n
     early = bool((recording.decided_at != recording.n_steps).any())
@@ -327,9 +333,9 @@ def _population(
         compartments=_compartments(deployment, name),
         leaky=spec is not None and spec.leak is not None,
         spikes=spikes,
-        fired=min(spikes, size * int(window.sum())),
+        fired=min(spikes, size * steps),
         max_spikes=int(p.get("max_spikes", 1)),
-        synaptic_operations={k: _number(recording.synaptic_operations[k]) for k in spiking},
+        synaptic_operations={k: _number(recording.synaptic_operations[k]) + before.operations.get(k, 0) for k in spiking},
         synapses={f"{j['pre']}->{name}": (int(j["n_pre"]), int(j["n_post"]), int(j["synapses"])) for j in coming if j["pre"] != INPUT},
         input_synapses=sum(int(j["synapses"]) for j in currents),
         input_values=sum(int(j["n_pre"]) for j in currents),

@@ -96,6 +96,7 @@ class Population:
         keeps summing, ``"hold"`` keeps v at its value after the reset.
     max_spikes : k, the most spikes in one step (burst).
     signed : True for signed spikes with memory (+1 at v >= theta, -1 at v <= -theta while the sum of sent spikes is positive).
+    signed_floor : of signed spikes: v is no lower than 0 while the sum of sent spikes is zero.
     encoder : name of an encoding (``"regular"``, ``"poisson"``, ...) when the population is the spike-coded input.
     grid : scalar or (size,) array; unit of the exact arithmetic; every sum is an integer multiple of it. None: floats.
     scale : scalar or (size,) array; value of one unit of v in the units of the source network.
@@ -119,6 +120,7 @@ class Population:
     refractory_mode: Literal["integrate", "hold"] = "integrate"
     max_spikes: int = 1
     signed: bool = False
+    signed_floor: bool = False
     encoder: str | None = None
     grid: Any = None
     scale: Any = 1.0
@@ -388,6 +390,8 @@ def _population_problems(p: Population) -> list[str]:
         causes.append(f"{p.name}: reset to zero with max_spikes {p.max_spikes} loses potential; use reset='subtract'")
     if p.signed and (p.reset != "subtract" or p.max_spikes > 1):
         causes.append(f"{p.name}: signed spikes need reset='subtract' and max_spikes=1")
+    if p.signed_floor and not p.signed:
+        causes.append(f"{p.name}: signed_floor is a rule of signed spikes; set signed=True as well")
     if p.refractory < 0:
         causes.append(f"{p.name}: refractory {p.refractory}, expected 0 or more")
     if p.overflow not in ("saturate", "wrap"):

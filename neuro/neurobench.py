@@ -4,12 +4,13 @@ NeuroBench (Yik et al. 2025) sees a network as layers called once a step: a conn
 effective operations are sum_ij [w_ij != 0] [x_j != 0], biases left out; they are accumulates when every
 input of the call is in {-1, 0, 1} and multiply-accumulates otherwise; per sample, summed over the steps.
 A constant current is therefore counted in every step, although it has to be computed only once;
-``effective_macs_once`` and ``dense_once`` count it once.
+``effective_macs_once`` and ``dense_once`` count it once. Pre-steps of a presentation protocol are steps like any other.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.sparse as sp
@@ -48,6 +49,18 @@ class NeuroBench:
     missing: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class PreSteps:
+    """What a presentation protocol did before the T steps that count, summed over all samples.
+
+    steps : of each hidden population, a sample. spikes : {hidden population}; operations : {projection} synaptic operations.
+    """
+
+    steps: int = 0
+    spikes: Mapping[str, int] = field(default_factory=dict)
+    operations: Mapping[str, int] = field(default_factory=dict)
+
+
 def neurobench(recording: Recording, network: SpikingNetwork, inputs: Array | None = None, bits: int = 32) -> NeuroBench:
     """Return NeuroBench's view of a recording.
 
@@ -68,7 +81,7 @@ def neurobench(recording: Recording, network: SpikingNetwork, inputs: Array | No
     """
     if recording.network_sha256 != network.sha256:
         raise SpecError("the recording does not belong to this network (its SHA-256 differs); simulate this network")
-    steps = window_steps(recording)
+    steps, before = window_steps(recording), pre_steps(recording)
     layers = [j for j in network.projections if network[j.post].encoder is None]
     missing: list[str] = []
     acs = 0.0
@@ -78,10 +91,11 @@ def neurobench(recording: Recording, network: SpikingNetwork, inputs: Array | No
     n = recording.n_samples
     for j in layers:
         size = stored(j.weight)
-        dense += size * float(steps.sum()) / n
+        calls = steps + (before.steps if j.post != network.output.name else 0)  # the read-out has no pre-steps
+        dense += size * float(calls.sum()) / n
         if j.pre != INPUT:
-            dense_once += size * float(steps.sum()) / n
-            count = _spiking_operations(recording, j, network[j.pre], network.lag(j))
+            dense_once += size * float(calls.sum()) / n
+            count = _spiking_operations(recording, j, network[j.pre], network.lag(j), before)
             if count is None:
                 missing.append(
                     f"{j.name}: operations without zero weights need spikes counted by position of the sequence, or a "
@@ -100,7 +114,7 @@ def neurobench(recording: Recording, network: SpikingNetwork, inputs: Array | No
         x = given_inputs(inputs, recording, network)
         rows = _nonzero_operations(x, j.weight)
         binary = bool(np.isin(x, (-1, 0, 1)).all())
-        every_step = float(rows.sum(axis=1) @ steps) / (n * positions)
+        every_step = float(rows.sum(axis=1) @ calls) / (n * positions)
         if binary:
             acs += every_step
         elif macs is not None and macs_once is not None:
@@ -117,7 +131,7 @@ def neurobench(recording: Recording, network: SpikingNetwork, inputs: Array | No
         dense=dense,
         effective_macs_once=macs_once,
         dense_once=dense_once,
-        activation_sparsity=_activation_sparsity(recording, network, steps),
+        activation_sparsity=_activation_sparsity(recording, network, steps, before),
         connection_sparsity=connection_sparsity(network),
         footprint=footprint(network, bits),
         membrane_updates=updates,
@@ -129,6 +143,14 @@ def window_steps(recording: Recording) -> Array:
     """Return the steps of each sample's window, (n_samples,) int: T a position, or until an early exit."""
     positions = int(recording.info.get("n_positions", 1))
     return positions * recording.n_steps - (recording.n_steps - np.asarray(recording.decided_at, dtype=np.int64))
+
+
+def pre_steps(recording: Recording) -> PreSteps:
+    """Return what the recorded protocol did before the T steps; nothing without one."""
+    found = recording.info.get("protocol")
+    if not found:
+        return PreSteps()
+    return PreSteps(int(found["layer_steps"]), found["spikes"], found["synaptic_operations"])
 
 
 def stored(weight: Weight) -> int:
@@ -186,23 +208,24 @@ def _nonzero_operations(x: Array, weight: Weight) -> Array:
     return (x != 0).astype(np.float64) @ columns
 
 
-def _spiking_operations(recording: Recording, j: Projection, pre: Population, lag: int) -> float | None:
+def _spiking_operations(recording: Recording, j: Projection, pre: Population, lag: int, before: PreSteps) -> float | None:
     columns = nonzero_columns(j.weight)
     if pre.max_spikes > 1:
         return None
     if int(columns.sum()) == stored(j.weight):
-        return float(recording.synaptic_operations[j.name].sum())
-    if j.delay == "window" or lag:  # not all spikes arrive, and which ones is not counted by neuron
+        return float(recording.synaptic_operations[j.name].sum()) + before.operations.get(j.name, 0)
+    if j.delay == "window" or lag or before.steps:  # not all spikes arrive, and which ones is not counted by neuron
         return None
     return float(recording.neuron_counts[j.pre] @ columns)
 
 
-def _activation_sparsity(recording: Recording, network: SpikingNetwork, steps: Array) -> float:
+def _activation_sparsity(recording: Recording, network: SpikingNetwork, steps: Array, before: PreSteps) -> float:
     spiking = [p for p in network.populations if p.spiking and p.encoder is None]
-    activations = sum(p.size for p in spiking) * int(steps.sum())
+    windows = {p.name: int(steps.sum()) + (before.steps * len(steps) if p.name in before.spikes else 0) for p in spiking}
+    activations = sum(p.size * windows[p.name] for p in spiking)
     if activations == 0:
         return 0.0
-    return 1.0 - sum(float(recording.spike_counts[p.name].sum()) for p in spiking) / activations
+    return 1.0 - sum(float(recording.spike_counts[p.name].sum()) + before.spikes.get(p.name, 0) for p in spiking) / activations
 
 
 def _membrane_updates(recording: Recording, network: SpikingNetwork) -> float | None:
@@ -217,4 +240,4 @@ def _membrane_updates(recording: Recording, network: SpikingNetwork) -> float | 
     return total
 
 
-__all__ = ["NeuroBench", "connection_sparsity", "footprint", "given_inputs", "neurobench", "nonzero_columns", "stored", "window_steps"]
+__all__ = ["NeuroBench", "PreSteps", "connection_sparsity", "footprint", "given_inputs", "neurobench", "nonzero_columns", "pre_steps", "stored", "window_steps"]

@@ -51,6 +51,7 @@ RULES: dict[str, Rule] = {
         "n = [v >= theta] - [v <= -theta and m > 0]; m <- m + n",
         "Wang et al. 2022, doi:10.24963/ijcai.2022/347",
     ),
+    "signed_floor": Rule("signed_floor", "v <- max(v, 0) where m = 0, before n", "a variant of this project"),
     "subtract": Rule("subtract", "v <- v - n theta", "reset by subtraction; Rueckauer et al. 2017"),
     "zero": Rule("zero", "v <- 0 where n > 0, after this step's input was summed", "reset to zero; Diehl et al. 2015"),
     "refractory_integrate": Rule("refractory_integrate", "n = 0 for R steps after a spike; v keeps summing", "-"),
@@ -70,6 +71,8 @@ def rules_of(p: Population) -> tuple[str, ...]:
         names.append("saturate")
     elif p.v_floor is not None:
         names.append("floor")
+    if p.signed_floor:
+        names.append("signed_floor")
     if p.reset is not None:
         names.append("signed" if p.signed else "burst" if p.max_spikes > 1 else "fire")
         names.append(p.reset)
@@ -127,6 +130,8 @@ def step(
     if p.reset is None or theta is None:
         state.v = v
         return np.zeros(v.shape, np.int64)
+    if p.signed_floor and state.m is not None:
+        v = np.where(state.m == 0, np.maximum(v, 0), v)
     n = _fire(p, v, theta, state.m)
     if blocked is not None:
         n = np.where(blocked, 0, n)
@@ -189,6 +194,8 @@ def brian2_rules(p: Population, drive: str = "I", wide: bool = False) -> Brian2R
             lines.append("v_new = v_new + int(v_new > v_ceiling) * (v_ceiling - v_new)")
     if p.refractory and p.refractory_mode == "hold":
         lines.append("v_new = v_new + int(r > 0) * (v - v_new)")
+    if p.signed_floor:
+        lines.append("v_new = v_new - int(m == 0) * int(v_new < 0) * v_new")
     lines.append("v = v_new")
     if p.reset is None:
         return Brian2Rules("\n".join(lines), None, "", ())

@@ -48,7 +48,7 @@ def rules(draw: st.DrawFn) -> dict:
     if kind == "burst":
         out |= {"max_spikes": draw(st.integers(2, 5)), "reset": "subtract"}
     if kind == "signed":
-        out |= {"signed": True, "reset": "subtract"}
+        out |= {"signed": True, "signed_floor": draw(st.booleans()), "reset": "subtract"}
     return out
 
 
@@ -138,7 +138,7 @@ def presentations(draw: st.DrawFn) -> Case:
     populations = []
     for p in network.populations:
         if p in hidden and kind == "cos":
-            p = replace(p, reset="subtract", max_spikes=1, signed=False, refractory=0)
+            p = replace(p, reset="subtract", max_spikes=1, signed=False, signed_floor=False, refractory=0)
         if p.bias is not None and p.bias.ndim == 2:  # where rho > T a population runs beyond T steps
             p = replace(p, bias=p.bias[0])
         populations.append(p)

@@ -99,6 +99,7 @@ def _population(n: Neurons, arrays: dict[str, Array]) -> dict[str, Any]:
         "comparison": p.comparison,
         "max_spikes": p.max_spikes,
         "signed": p.signed,
+        "signed_floor": p.signed_floor,
         "refractory": p.refractory,
         "refractory_mode": p.refractory_mode,
         "leak": None if p.leak is None else {"kind": p.leak.kind, "shift": p.leak.shift, "decay": p.leak.decay},

@@ -74,7 +74,7 @@ def of_population(p: Population) -> dict[str, Any]:
     if p.max_spikes > 1:
         said["max_spikes"] = int(p.max_spikes)
     if p.signed:
-        said["signed"] = 1
+        said |= {"signed": 1, "signed_floor": int(p.signed_floor)}
     if p.refractory:
         said |= {"refractory": int(p.refractory), "refractory_mode": p.refractory_mode}
     if p.v_floor is not None:
@@ -138,6 +138,7 @@ def to_population(read: Population, said: Mapping[str, Any], form: str) -> Popul
         leak=leak,
         max_spikes=int(said.get("max_spikes", 1)),
         signed=bool(said.get("signed", 0)),
+        signed_floor=bool(said.get("signed_floor", 0)),
         refractory=int(said.get("refractory", 0)),
         refractory_mode=said.get("refractory_mode", "integrate"),
         v_floor=float(said["v_floor"]) if "v_floor" in said else None,

@@ -134,14 +134,13 @@ def read(store: Store, auto: Path) -> Results:
             refused[place, trial.chain, lines[1] if len(lines) > 1 else lines[0]].append(trial.run.n_steps)
             continue
         row = result.result["row"]
-        before = row["engine"].get("protocol") or {"spikes": {}, "synaptic_operations": {}}
         cells[place, trial.chain, trial.run.n_steps].append(
             Run(
                 trial.seed,
                 100 * (accuracy[model_key(trial)] - row["accuracy"]["value"]),
                 100 * row["disagreement"]["value"],
-                row["spikes"] + sum(before["spikes"].values()) / row["n"],
-                row["synaptic_operations"] + sum(before["synaptic_operations"].values()) / row["n"],
+                row["spikes"],
+                row["synaptic_operations"],
                 row["total_steps"],
             )
         )

@@ -101,9 +101,11 @@ def _steps(at: Focus) -> Tile | None:
     row, ann = full(at.comparison, at.main), at.ann
     if row.curve is None or ann.accuracy is None or len(row.curve.steps) < 2:
         return None
-    k, last = enough(row.curve, ann.accuracy.value), int(row.curve.steps[-1])
+    before = row.pre_steps
+    k, last = enough(row.curve, ann.accuracy.value), int(row.curve.steps[-1]) + before
     if k is not None:
-        return Tile("Time steps that are enough", f"{k}", f"of {last} to stay within half a point of the ANN")
+        more = f", {before} pre-steps included" if before else ""
+        return Tile("Time steps that are enough", f"{k + before}", f"of {last}{more} to stay within half a point of the ANN")
     loss = ann.accuracy.value - float(row.curve.value[-1])
     if loss <= HALF_A_POINT:
         return Tile("Time steps that were run", f"{last}", f"{points(loss)} below the ANN, whose accuracy lies above the 95 % interval")

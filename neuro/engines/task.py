@@ -20,6 +20,7 @@ from ..progress import Progress, ProgressCallback
 from ..readout import EarlyExit, Readout
 from ..recording import Recording
 from .lowering import Lowered, Synapses
+from .protocols import layer_steps, subjects
 
 if TYPE_CHECKING:
     from .spike_stream import SpikeStream
@@ -318,14 +319,15 @@ class Tally:
         )
 
     def _protocol(self) -> dict[str, Any] | None:
-        """Return what the pre-steps cost, summed over all samples; it is not among the counts of the T steps."""
+        """Return what the pre-steps cost, summed over all samples; it is not among the counts of the T steps, ``activity`` adds it."""
         protocol = self._network.protocol
         if protocol is None:
             return None
         return {
             "kind": protocol.kind,
             "pre_steps": protocol.pre_steps,
-            "spikes": dict(self.trial_spikes),
+            "layer_steps": layer_steps(self._network),
+            "spikes": {name: self.trial_spikes[name] for name in subjects(self._network)},
             "synaptic_operations": dict(self.trial_operations),
         }
 

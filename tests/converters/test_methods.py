@@ -15,7 +15,7 @@ from converters.convert import convert
 from converters.methods import METHODS, resolve
 from converters.mlp import MLP, Dense, Skip
 from converters.verify import observe, verify
-from neuro.engines import simulate
+from neuro.engines import Record, simulate
 from neuro.errors import ConversionError, SpecError
 from neuro.network import INPUT, SpikingNetwork, per_neuron
 
@@ -28,6 +28,7 @@ CHAINS["calibration advanced"] = [{"name": "calibration", "mode": "advanced", "i
 CHAINS["calibration potential"] = [{"name": "calibration", "target": "potential", "rounds": 2}]
 CHAINS["max_norm model"] = [{"name": "max_norm", "basis": "model"}]
 CHAINS["percentile_norm per neuron"] = [{"name": "percentile_norm", "per_neuron": True, "over": "nonzero"}]
+CHAINS["signed floor at rest"] = [{"name": "signed", "floor_at_rest": True}]
 CHAINS["ltb per layer"] = [{"name": "ltb", "per_neuron": False}]
 EVERY = sorted(CHAINS)
 SLOW = {"max_norm model": 256}  # thresholds of the worst case: many steps
@@ -360,3 +361,21 @@ def test_a_bias_per_step_helps_signed_neurons() -> None:
         seen = observe(convert(mlp, calibration=x, method=chain, n_steps=8), x, 8)
         errors.append(np.abs(seen.rates["hidden2"].mean(axis=0) - wanted[1].mean(axis=0)).mean())
     assert errors[1] < 0.6 * errors[0]
+
+
+@pytest.mark.parametrize("engine", ["batched", "reference", "synapses"])
+def test_signed_neurons_floored_at_rest_owe_nothing_before_they_sent(engine: str) -> None:
+    """R0: until a neuron has sent a spike more than it took back, its potential stays at zero or above."""
+    mlp, x = relu_network(), inputs(20, seed=4)
+    runs = {}
+    for floored in (False, True):
+        snn = convert(mlp, calibration=inputs(), method=["ltb", {"name": "signed", "floor_at_rest": floored}])
+        assert snn["hidden2"].signed_floor is floored
+        runs[floored] = simulate(snn, x, 8, engine=engine, record=Record(potentials=("hidden2",), spikes=("hidden2",), samples=tuple(range(20))))
+    lowest = {floored: np.nanmin(rec.potentials["hidden2"]) for floored, rec in runs.items()}
+    table = runs[True].spikes["hidden2"]
+    quiet = np.ones((20, 15), bool)
+    quiet[table[:, 0], table[:, 2]] = False
+    silent = runs[True].potentials["hidden2"].transpose(0, 2, 1)[quiet]
+    assert len(silent) and silent.min() >= 0 > lowest[False]
+    assert runs[True].spike_counts["hidden2"].sum() > runs[False].spike_counts["hidden2"].sum()

@@ -33,7 +33,7 @@ def accuracy_steps(at: Focus) -> Panel | None:
             record(
                 group=panel.name(row),
                 label=row.label,
-                step=step,
+                step=step + row.pre_steps,
                 latency_steps=step + c.extra_steps,
                 accuracy=value,
                 low=low,
@@ -44,19 +44,21 @@ def accuracy_steps(at: Focus) -> Panel | None:
         ]
     faint = _other_curves(at, rows)
     domain = panel.axis(values)
-    last = max(int(known(row.curve).steps[-1]) for row in rows)
-    ends = [(panel.name(row), float(known(row.curve).value[-1]), int(known(row.curve).steps[-1])) for row in rows] + [("ANN", ann, last)]
+    last = max(_last(row) for row in rows)
+    ends = [(panel.name(row), float(known(row.curve).value[-1]), _last(row)) for row in rows] + [("ANN", ann, last)]
     main = panel.full(at.comparison, at.main) if at.main.curve is not None else rows[-1]
-    longer = f" The run of the verdict stops after {at.main.n_steps}." if main.n_steps > at.main.n_steps else ""
+    longer = f" The run of the verdict stops after {at.main.n_steps + at.main.pre_steps}." if main.n_steps > at.main.n_steps else ""
     text = [f"{r.label}: " + ", ".join(f"step {k} {100 * v:.1f} %" for k, v in _few(r)) for r in rows]
     others = f" {len({row['run'] for row in faint})} further runs are drawn faintly." if faint else ""
+    before = any(row.pre_steps for row in at.comparison.rows)
+    counted = f" Pre-steps are steps like any other: a run that needs them starts so much later ({main.pre_steps} here)." if before else ""
     return Panel(
         "accuracy-steps",
         "accuracy",
         _steps_title(main, ann),
         f"Accuracy after every step of the read-out's window; bands are Wilson 95 % intervals, the level line is the ANN "
-        f"({100 * ann:.1f} %). {panel.context(main)}. An answer after k steps is ready {known(main.curve).extra_steps} steps later, "
-        f"when it has passed all layers.{longer}{others} Enough means: from there on at most half a point below the ANN, "
+        f"({100 * ann:.1f} %). {panel.context(main)}. An answer after k steps is ready {known(main.curve).extra_steps - main.pre_steps} "
+        f"steps later, when it has passed all layers.{counted}{longer}{others} Enough means: from there on at most half a point below the ANN, "
         "with the ANN inside the band or below it.",
         f"Line chart of accuracy against time steps. ANN: {100 * ann:.1f} %. " + ". ".join(text) + ".",
         charts.steps(
@@ -66,6 +68,7 @@ def accuracy_steps(at: Focus) -> Panel | None:
             _spread(ends, domain),
             domain,
             right=96,
+            title="time steps, pre-steps included" if before else "time steps",
         ),
     )
 
@@ -74,10 +77,11 @@ def _steps_title(row: Row, ann: float) -> str:
     curve = known(row.curve)
     k = panel.enough(curve, ann)
     if k is not None:
+        k += row.pre_steps
         word = panel.NUMBERS[k] if k < len(panel.NUMBERS) else str(k)
         return f"{word} step is enough" if k == 1 else f"{word} steps are enough"
     loss = ann - float(curve.value[-1])
-    last = int(curve.steps[-1])
+    last = _last(row)
     if ann <= curve.high[-1]:
         return f"After {last} steps the loss of {panel.points(loss)} is within what {row.n:,} samples can tell"
     return f"After {last} step{'s' if last > 1 else ''} still {panel.points(loss)} below the ANN"
@@ -92,20 +96,25 @@ def _other_curves(at: Focus, shown: Sequence[Row]) -> list[dict[str, Any]]:
         key = (row.group, row.ann, row.seed, *sorted((k, str(v)) for k, v in row.settings.items() if k != "run.n_steps"))
         if key not in longest or longest[key].n_steps < row.n_steps:
             longest[key] = row
-    last = max(int(known(row.curve).steps[-1]) for row in shown if row.curve is not None)
+    last = max(_last(row) for row in shown if row.curve is not None)
     return [
-        record(group=panel.name(row), run=k, step=step, accuracy=value)
+        record(group=panel.name(row), run=k, step=step + row.pre_steps, accuracy=value)
         for k, row in enumerate(list(longest.values())[:FAINT])
         for step, value in zip(known(row.curve).steps, known(row.curve).value, strict=True)
-        if step <= last
+        if step + row.pre_steps <= last
     ]
+
+
+def _last(row: Row) -> int:
+    """Return the last step of a run's curve, pre-steps included."""
+    return int(known(row.curve).steps[-1]) + row.pre_steps
 
 
 def _few(row: Row, most: int = 8) -> list[tuple[int, float]]:
     curve = known(row.curve)
     steps = curve.steps
     chosen = sorted({round(i) for i in np.linspace(0, len(steps) - 1, min(most, len(steps)))})
-    return [(int(steps[i]), float(curve.value[i])) for i in chosen]
+    return [(int(steps[i]) + row.pre_steps, float(curve.value[i])) for i in chosen]
 
 
 def _spread(ends: list[tuple[str, float, int]], domain: tuple[float, float], height: int = 300, gap: int = 15) -> list[dict[str, Any]]:
