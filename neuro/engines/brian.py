@@ -10,6 +10,7 @@ import builtins
 import datetime
 import importlib
 import importlib.util
+import logging
 import sys
 from types import ModuleType
 from typing import Any
@@ -60,4 +61,10 @@ def _load() -> ModuleType:
     return module
 
 
+def _not_ours(record: logging.LogRecord) -> bool:
+    """Whether a record speaks of objects of others: Brian2 warns of those that no network took, and Ctrl-C leaves such of ours behind."""
+    return not record.getMessage().startswith("The object 'spikeport_")
+
+
 brian2: Any = _load()
+logging.getLogger("brian2.core.base.unused_brian_object").addFilter(_not_ours)

@@ -42,3 +42,18 @@ def test_plotting_names_load_when_they_are_asked_for() -> None:
     pytest.importorskip("matplotlib")
     code = "import neuro.engines.batched, brian2, sys; brian2.plot; print('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "True\n"
+
+
+# What Ctrl-C leaves behind: a group of ours that no network took yet. A user's own deserves Brian2's warning.
+LEFT = """
+import gc
+from neuro.engines.brian import brian2
+brian2.NeuronGroup(2, "v : 1", name={name!r})
+gc.collect()
+"""
+
+
+@pytest.mark.parametrize(("name", "warns"), [("spikeport_0_hidden*", False), ("own", True)])
+def test_a_group_that_no_network_took_is_spoken_of_where_it_is_the_users(name: str, warns: bool) -> None:
+    done = subprocess.run([sys.executable, "-c", LEFT.format(name=name)], capture_output=True, text=True, check=True)
+    assert ("never included in a network" in done.stderr) == warns and (warns or done.stderr == "")
