@@ -51,7 +51,7 @@ RULES: dict[str, Rule] = {
         "n = [v >= theta] - [v <= -theta and m > 0]; m <- m + n",
         "Wang et al. 2022, doi:10.24963/ijcai.2022/347",
     ),
-    "signed_floor": Rule("signed_floor", "v <- max(v, 0) where m = 0, before n", "a variant of this project"),
+    "signed_floor": Rule("signed_floor", "v <- max(v, 0) where m = 0, before n", "R0 of public code, without a source"),
     "subtract": Rule("subtract", "v <- v - n theta", "reset by subtraction; Rueckauer et al. 2017"),
     "zero": Rule("zero", "v <- 0 where n > 0, after this step's input was summed", "reset to zero; Diehl et al. 2015"),
     "refractory_integrate": Rule("refractory_integrate", "n = 0 for R steps after a spike; v keeps summing", "-"),

@@ -60,7 +60,9 @@ def calibration(draft: Draft, options: CalibrationOptions) -> Draft:
     with x the spiking network's mean input and the gradient passed straight through the floor where 0 < W x + b < theta.
     Without an earlier step that sets thresholds: lambda of a QCFS network, otherwise those of ``ltb``.
 
-    Source: Li et al. 2021, "A free lunch from ANN", ICML 2021, arXiv:2106.06984; IJCV 2024, doi:10.1007/s11263-024-02046-2.
+    Source: Li et al. 2021, "A free lunch from ANN: towards efficient, accurate spiking neural networks calibration", ICML 2021,
+    arXiv:2106.06984; Li et al. 2024, "Error-aware conversion from ANN to SNN via post-training parameter calibration", IJCV 132,
+    doi:10.1007/s11263-024-02046-2.
 
     Departs: the read-out is corrected too; the quantiser of the weight fit starts at v0, as the neurons do; the learning rate
     is a tenth of the published one, which overfits 1,024 samples on fully connected layers.

@@ -40,7 +40,7 @@ def ltb(draft: Draft, options: LTBOptions) -> Draft:
     receive; then theta <- theta + 2 eta mean_batch(ReLU(z - theta)).
 
     Source: Bu et al. 2025, "Inference-scale complexity in ANN-SNN conversion for high-performance and low-power applications",
-    CVPR 2025, arXiv:2409.03368.
+    CVPR 2025, arXiv:2409.03368, eqs. 13 to 15; one threshold a channel or neuron: eq. 17.
 
     Departs: neurons that stay below ``floor`` times the layer's median are raised to it; comparison ``>=``, as in SpikingJelly;
     recurrent layers, where the state that is fed back is the ANN's, not the clipped one, so that theta learns from the states of

@@ -35,7 +35,8 @@ class MMSEOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 def mmse(draft: Draft, options: MMSEOptions) -> Draft:
     """Choose theta among (1 - 0.01 i) max(a) with the least sum of ((theta/T) clip(floor((v0 + aT)/theta), 0, T) - a)^2.
 
-    Source: Li et al. 2021, "A free lunch from ANN", ICML 2021, arXiv:2106.06984.
+    Source: Li et al. 2021, "A free lunch from ANN: towards efficient, accurate spiking neural networks calibration", ICML 2021,
+    arXiv:2106.06984.
 
     Departs: quantises as the neurons do, started at v0 (the released code rounds down here and to the nearest when it runs);
     sums the error over all samples instead of an exponential mean over batches.

@@ -23,7 +23,8 @@ def qcfs(draft: Draft, options: QCFSOptions) -> Draft:
     ------
     ConversionError : layers with another activation, all named (train them with ``activation="qcfs"``).
 
-    Source: Bu et al. 2022, "Optimal ANN-SNN conversion for high-accuracy and ultra-low-latency SNNs", ICLR 2022, arXiv:2303.04347.
+    Source: Bu et al. 2022, "Optimal ANN-SNN conversion for high-accuracy and ultra-low-latency spiking neural networks", ICLR 2022,
+    arXiv:2303.04347.
 
     Departs: nothing; clipping after rounding, as here, gives the values of the published order.
     """

@@ -27,9 +27,10 @@ def signed(draft: Draft, options: SignedOptions) -> Draft:
     The running output stays at zero or above. Every negative spike counts as a spike; built from paired neurons it costs two
     neurons a unit. Without an earlier step that sets thresholds: NeuronNorm, theta_i = largest activation of neuron i.
 
-    Source: Wang et al. 2022, "Signed neuron with memory", IJCAI 2022, doi:10.24963/ijcai.2022/347.
+    Source: Wang et al. 2022, "Signed neuron with memory: towards simple, accurate and high-efficient ANN-SNN conversion",
+    IJCAI 2022, doi:10.24963/ijcai.2022/347.
 
-    Departs: M counts spikes; ``floor_at_rest`` (R0) is a variant of this project.
+    Departs: M counts spikes; ``floor_at_rest`` is not of the paper, but a rule found in public code as R0, without a source.
     """
     if not draft.has_thresholds:
         draft = max_norm(draft, MaxNormOptions(per_neuron=True))

@@ -32,7 +32,8 @@ def srp(draft: Draft, options: SRPOptions) -> Draft:
 
     Without an earlier step that sets thresholds: lambda of a network trained with QCFS, otherwise those of ``ltb``.
 
-    Source: Hao et al. 2023, "Reducing ANN-SNN conversion error through residual membrane potential", AAAI 2023, arXiv:2302.02091.
+    Source: Hao et al. 2023, "Reducing ANN-SNN conversion error through residual membrane potential", AAAI 2023,
+    doi:10.1609/aaai.v37i1.25071, arXiv:2302.02091.
 
     Departs: offered for plain ReLU networks too; it was made for QCFS-trained ones.
     """

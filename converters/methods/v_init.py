@@ -20,7 +20,8 @@ class VInitOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 def v_init(draft: Draft, options: VInitOptions) -> Draft:
     """Set v(0) = fraction theta: 0 rounds rates down, 1/2 to the nearest, which makes the expected squared error least.
 
-    Source: Bu et al. 2022, "Optimized potential initialization for low-latency spiking neural networks", AAAI 2022, arXiv:2202.01440.
+    Source: Bu et al. 2022, "Optimized potential initialization for low-latency spiking neural networks", AAAI 2022,
+    doi:10.1609/aaai.v36i1.19874, arXiv:2202.01440.
 
     Departs: any fraction may be given; 1/2 is the published optimum and the default everywhere.
     """
