@@ -119,12 +119,12 @@ def calibration(data: Dataset, trial: Trial) -> np.ndarray:
     return data.x_train[np.sort(chosen)]
 
 
-def fits(n_in: int, n_out: int, data: Dataset) -> None:
-    """Raise SpecError where a network and a data set disagree."""
+def fits(n_in: int, n_out: int | None, data: Dataset) -> None:
+    """Raise SpecError where a network and a data set disagree; without ``n_out`` in the inputs alone."""
     causes = []
     if n_in != data.n_in:
         causes.append(f"it takes {n_in} inputs, a sample has {data.n_in}")
-    if n_out != data.n_out:
+    if n_out is not None and n_out != data.n_out:
         causes.append(f"it has {n_out} outputs, the data {data.n_out}")
     if causes:
         raise SpecError(f"the network does not fit the data set {data.name}: {'; '.join(causes)}")
@@ -278,7 +278,7 @@ def convert(
     assert trial.convert is not None
     mlp = read_model(model, options)
     data = load_data(dataset, data_dir, trial, progress)
-    fits(mlp.n_in, mlp.n_out, data)
+    fits(mlp.n_in, None, data)  # no method looks at the answers
     samples = calibration(data, trial)
     grid, v_init = trial.convert.grid or None, trial.convert.v_init
     network = run(
@@ -308,6 +308,9 @@ def convert(
     for layer in checked.layers:
         fit = "-" if layer.correlation is None else f"{layer.correlation:.4f}"
         text = f"{layer.rate:.3f} spikes a step, {percent(layer.silent)} silent, {percent(layer.saturated)} saturated, correlation {fit}"
+        dead = network.info["steps"].get("thresholds", {}).get(layer.name, {}).get("dead", 0)
+        if dead:
+            text += f"; {dead:,} of {network[layer.name].size:,} neurons never active in calibration: they have the layer's lowest threshold"
         lines.append((f"  {layer.name}", text))
     if automatic:
         from converters.methods.auto import describe

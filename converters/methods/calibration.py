@@ -12,7 +12,7 @@ import numpy as np
 from ..optimizers import Adam
 from .draft import Draft, Neurons, grouped_mean, groups, refuse
 from .dynamics import drives_of, fire, snn_passes, train_of
-from .limits import ONE_OR_MORE, POSITIVE, ZERO_OR_MORE, check
+from .limits import ONE_OR_MORE, POSITIVE, ZERO_OR_MORE, check, without_effect
 from .ready import with_default_thresholds
 
 Array = np.ndarray
@@ -44,6 +44,8 @@ class CalibrationOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     def __post_init__(self) -> None:
         whole = {name: ONE_OR_MORE for name in ("rounds", "samples", "iterations", "batch_size")}
         check("calibration", self, **whole, learning_rate=POSITIVE, seed=ZERO_OR_MORE)
+        if self.mode == "light":
+            without_effect("calibration", self, "give mode='advanced'", "learning_rate", "iterations", "batch_size", "seed")
 
 
 def calibration(draft: Draft, options: CalibrationOptions) -> Draft:

@@ -28,6 +28,14 @@ BELOW_ONE = Limit("0 up to but not including 1", lambda x: 0 <= x < 1)
 PERCENTILE = Limit("more than 0 and at most 100", lambda x: 0 < x <= 100)
 
 
+def without_effect(method: str, options: msgspec.Struct, needs: str, *names: str) -> None:
+    """Raise ConversionError naming every one of these options that was set although it has no effect; ``needs``: what gives it one."""
+    default = {f.name: f.default for f in msgspec.structs.fields(type(options))}
+    found = [f"{name} {value:g}" for name in names if (value := getattr(options, name)) != default[name]]
+    if found:
+        raise ConversionError(f"{method}: {', '.join(found)} without effect; {needs}")
+
+
 def check(method: str, options: msgspec.Struct, **limits: Limit) -> None:
     """Raise ConversionError naming every option outside its limit; None, where an option may be None, always passes."""
     found = {name: getattr(options, name) for name in limits}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from ..mlp import MLP
 from .draft import Draft, ann_passes, population_name
 
 Array = np.ndarray
+NEARLY_ALL = 0.95  # of the answers the same: there may be one class only, and a few mistakes of the network
 FEWEST = 10  # below this, no statistic of an activation means anything
 
 
@@ -97,6 +99,13 @@ def survey(draft: Draft) -> Survey:
         causes = _problems(mlp, n_samples, inputs, layers, classes)
     if causes:
         raise ConversionError(problems("the calibration data cannot be used:", causes))
+    if mlp.task == "classification" and mlp.n_out > 1 and classes.max() > NEARLY_ALL * classes.sum():
+        warnings.warn(
+            f"the network answers class {_class(mlp, int(classes.argmax()))} for {classes.max():,} of {n_samples:,} calibration samples; "
+            "if they are sorted by class, give a random selection of all classes",
+            UserWarning,
+            stacklevel=4,
+        )
     return Survey(n_samples, inputs, outputs, layers, classes)
 
 
@@ -113,10 +122,13 @@ def _problems(mlp: MLP, n_samples: int, inputs: Moments, layers: Mapping[str, Mo
     if inputs.low == inputs.high:
         causes.append(f"every input value is {inputs.low:g}")
     elif mlp.task == "classification" and mlp.n_out > 1 and np.count_nonzero(classes) == 1:
-        only = int(classes.argmax())
-        label = f" ({mlp.classes[only]})" if mlp.classes else ""
         causes.append(
-            f"the network answers class {only}{label} for all {n_samples} samples; "
+            f"the network answers class {_class(mlp, int(classes.argmax()))} for all {n_samples} samples; "
             "are they sorted by class? Give a random selection of all classes"
         )
     return causes
+
+
+def _class(mlp: MLP, index: int) -> str:
+    """Return a class by its number, and its name where it has one."""
+    return f"{index} ({mlp.classes[index]})" if mlp.classes else str(index)

@@ -126,7 +126,7 @@ def _read_npz(path: Path) -> dict[str, Array]:
     lacking = [name for name in needed if name not in arrays]
     if lacking:
         found = ", ".join(sorted(arrays)) or "nothing"
-        raise SpecError(f"{path}: has no array {' and no '.join(lacking)} (found {found}); expected x and y")
+        raise SpecError(f"{path}: has no array {' and no '.join(lacking)} (found {found}); expected x and y (calibration looks at no answers: zeros will do)")
     return arrays
 
 
@@ -228,8 +228,8 @@ def _answers(
     if not len(both) or both.min() < 0 or both.max() >= max(len(both), 2):
         span = f"{both.min()} to {both.max()}" if len(both) else "none"
         raise SpecError(
-            f"{path}: class labels are {span} for {len(both)} samples, expected 0, 1, 2, ... "
-            "(store names as text, or set task = 'regression')"
+            f"{path}: class labels are {span} for {len(both)} samples, expected 0, 1, 2, ... and a sample of each class at least "
+            "(give more samples, store names as text, or set task = 'regression')"
         )
     n_classes = int(both.max()) + 1
     given = arrays.get("classes")

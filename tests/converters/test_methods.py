@@ -20,7 +20,7 @@ from neuro.errors import ConversionError, SpecError
 from neuro.network import INPUT, SpikingNetwork, per_neuron
 
 N_STEPS = 16
-SPARSE_STEPS = {"calibration": {"iterations": 20}, "spike_norm": {"samples": 50}, "rmp": {"samples": 50}}
+SPARSE_STEPS = {"spike_norm": {"samples": 50}, "rmp": {"samples": 50}}
 CHAINS: dict[str, list[Any]] = {
     name: [*(["ltb"] if name == "v_init" else []), {"name": name, **SPARSE_STEPS.get(name, {})}] for name in METHODS
 }
@@ -379,3 +379,24 @@ def test_signed_neurons_floored_at_rest_owe_nothing_before_they_sent(engine: str
     silent = runs[True].potentials["hidden2"].transpose(0, 2, 1)[quiet]
     assert len(silent) and silent.min() >= 0 > lowest[False]
     assert runs[True].spike_counts["hidden2"].sum() > runs[False].spike_counts["hidden2"].sum()
+
+
+def test_options_without_effect_are_refused() -> None:
+    with pytest.raises(SpecError, match="iterations 10, seed 3 without effect; give mode='advanced'"):
+        resolve({"name": "calibration", "iterations": 10, "seed": 3})
+    with pytest.raises(SpecError, match="with_weights 1 without effect; it is for basis='data'"):
+        resolve({"name": "max_norm", "basis": "model", "with_weights": True})
+    assert resolve({"name": "calibration", "mode": "advanced", "iterations": 10})
+
+
+def test_a_calibration_set_of_nearly_one_class_is_warned_of() -> None:
+    """A set sorted by class, of which the network takes a few samples for another one."""
+    mlp, x = relu_network(), inputs(4000)
+    answers = mlp.predict(x)
+    one = x[answers == answers[0]][:98]
+    few = np.concatenate([one, x[answers != answers[0]][:2]])
+    with pytest.warns(UserWarning, match=f"answers class {answers[0]} for 98 of 100 calibration samples; if they are sorted by class"):
+        convert(mlp, calibration=few, check=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        convert(mlp, calibration=np.concatenate([one[:60], x[answers != answers[0]][:20]]), check=False)
