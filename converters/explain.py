@@ -19,7 +19,10 @@ Array = np.ndarray
 PARTS = ("inherited", "clipping", "quantisation", "unevenness")
 SOME = 0.02  # share of neurons, or of activations, from which a finding is worth a line
 OUTLIER = 2.0  # thresholds beyond this multiple of the 99.9th percentile were set by outliers
+FACTORS = (0.25, 0.35, 0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 3.0, 4.0)  # of the thresholds, tried on the drives that were seen
+WORTH = 0.15  # share of a layer's own error that other thresholds must save to be advised
 UNLIKE = 0.25  # difference of means, in standard deviations of the calibration data
+LOWER = "mmse or gaussian, made for one T, or ltb"
 WHAT = {
     "inherited": "errors of the layers below",
     "clipping": "activations above the threshold",
@@ -34,6 +37,8 @@ class LayerErrors:
 
     The means add up: inherited + clipping + quantisation + unevenness = total, sample by sample and neuron by neuron.
     outliers : largest threshold over the 99.9th percentile of the layer's activations.
+    better : (factor, share): thresholds so many times as high would save that share of the root mean square of clipping and
+        quantisation together, at the same T and drives; (1, 0) where none of ``FACTORS`` saves anything.
     """
 
     name: str
@@ -43,6 +48,7 @@ class LayerErrors:
     unevenness: tuple[float, float]
     total: tuple[float, float]
     outliers: float
+    better: tuple[float, float] = (1.0, 0.0)
 
     @property
     def largest_own(self) -> str:
@@ -136,9 +142,27 @@ def decompose(network: SpikingNetwork, mlp: MLP, x: Array, seen: Observation) ->
                 p.name,
                 **{name: (float(e.mean()), float(np.sqrt(np.mean(e**2)))) for name, e in parts.items()},
                 outliers=float(theta.max()) / top if top > 0 else float("inf"),
+                better=_better(z, theta, v_init / theta, seen.n_steps, p.max_spikes),
             )
         )
     return tuple(found)
+
+
+def _better(z: Array, theta: Array, started: Array, n_steps: int, most: int) -> tuple[float, float]:
+    """Return which of ``FACTORS`` times ``theta`` leaves the least clipping and quantisation, and the share it saves.
+
+    z : (n_samples, size) mean drives; started : v_init/theta, which stays.
+    """
+    wanted = np.maximum(z, 0)
+    errors = []
+    for factor in FACTORS:
+        unit = theta * (factor / n_steps)
+        count = np.clip(np.floor(started + z / unit), 0, n_steps * most)
+        errors.append(float(np.sqrt(np.mean((count * unit - wanted) ** 2))))
+    now, least = errors[FACTORS.index(1.0)], min(errors)
+    if least >= now:
+        return 1.0, 0.0
+    return FACTORS[errors.index(least)], 1 - least / now
 
 
 def mean_drive(network: SpikingNetwork, p: Population, seen: Observation, n_seq: int = 1) -> Array:
@@ -176,15 +200,15 @@ def _findings(
     clipped = set()
     for check in result.layers:
         if check.rate == 0 and check.mean_activation > 0:
-            found.append(f"{check.name} is silent: no neuron spikes in {within}. Take more steps, or lower thresholds (ltb).")
+            found.append(f"{check.name} is silent: no neuron spikes in {within}. Take more steps, or lower thresholds ({LOWER}).")
         elif check.silent > SOME:
             found.append(
                 f"{check.name}: {check.silent:.0%} of the neurons that are active in the network never spike in {within}. "
-                "Take more steps, or thresholds per neuron (ltb)."
+                f"Take more steps, or lower thresholds, one a neuron ({LOWER})."
             )
         errors = split.get(check.name)
-        # At few steps a good threshold clips a little: it is worth a line only where more is lost to it than to rounding.
-        if check.saturated > SOME and (errors is None or errors.clipping[1] >= errors.quantisation[1]):
+        # At few steps a good threshold clips a little: it is worth a line only where a higher one would lose less.
+        if check.saturated > SOME and (errors is None or (errors.better[0] > 1 and errors.better[1] >= WORTH)):
             clipped.add(check.name)
             found.append(
                 f"{check.name}: {check.saturated:.0%} of its active neurons are saturated: they spike in every step and have more to "
@@ -247,11 +271,20 @@ def _main_cause(layer: LayerErrors, n_steps: int, said: bool) -> str:
     mean, size = getattr(layer, part)
     cure = {
         "inherited": "Look at the layers below first." if layer.largest_own == "" else f"Look at the layers below first; of its own, {layer.largest_own} is the largest.",
-        "clipping": "Raise thresholds, as said." if said else "Higher thresholds would help: more iterations of ltb, or a higher percentile.",
-        "quantisation": f"More than {_steps(n_steps)} would help, or lower thresholds.",
+        "clipping": "Raise thresholds, as said." if said else (_other(layer, n_steps) or f"More than {_steps(n_steps)} would help, with higher thresholds."),
+        "quantisation": f"More than {_steps(n_steps)} would help. {_other(layer, n_steps)}".rstrip(),
         "unevenness": "More steps, or calibration, would help.",
     }[part]
     return f"{layer.name}: most of its error ({size:.3g} of {layer.total[1]:.3g}, root mean square) is {part}: {WHAT[part]}. {cure}"
+
+
+def _other(layer: LayerErrors, n_steps: int) -> str:
+    """Return what other thresholds would save at the same T, and how to get them; "" where it is not worth a word."""
+    factor, share = layer.better
+    if share < WORTH:
+        return ""
+    how = "more iterations of ltb, or a higher percentile" if factor > 1 else f"mmse or gaussian, made for T = {n_steps}, or auto"
+    return f"So would thresholds about {factor:g} times as high ({share:.0%} less lost to clipping and quantisation): try {how}."
 
 
 def _product(values: Array, weight: Any) -> Array:

@@ -89,7 +89,26 @@ def test_findings_name_their_cause() -> None:
     coarse = convert(mlp, calibration=x, method="max_norm", n_steps=8)
     assert explain(coarse, mlp, x, 2).layers[0].largest == "quantisation"
     advice = " ".join(explain(coarse, mlp, x, 2).findings)
-    assert "lower thresholds" in advice and "Raise thresholds" not in advice  # no layer is told to do both
+    assert "mmse or gaussian, made for T = 2, or auto" in advice and "Raise thresholds" not in advice  # no layer is told to do both
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert explain(low, mlp, x, 256).layers[0].largest == "clipping"
+
+
+def test_other_thresholds_save_what_was_promised() -> None:
+    """The first layer hears the same drive whatever its thresholds, so that its error falls by the share that was named."""
+    mlp, x = network(), inputs()
+    net = convert(mlp, calibration=x, method="max_norm", grid=None)
+    before = explain(net, mlp, x, 2)
+    factor, share = before.layers[0].better
+    assert factor < 0.6 and share > 0.3
+    hidden = net.populations[0]
+    changed = {name: np.asarray(getattr(hidden, name)) * factor for name in ("v_threshold", "amplitude", "v_init")}
+    lower = replace(net, populations=(replace(hidden, **changed), *net.populations[1:]))
+    after = decompose(lower, mlp, x, observe(lower, x, 2))[0]
+    assert after.total[1] == pytest.approx((1 - share) * before.layers[0].total[1], rel=1e-3)
+    assert after.better[1] < 0.1
+    # Followed, the advice raises the agreement: thresholds made for this T instead.
+    made = convert(mlp, calibration=x, method="gaussian", n_steps=2)
+    assert explain(made, mlp, x, 2).verification.agreement > before.verification.agreement + 0.1
+    assert not any("times as high" in line for line in explain(made, mlp, x, 2).findings)
