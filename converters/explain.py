@@ -37,6 +37,7 @@ class LayerErrors:
 
     The means add up: inherited + clipping + quantisation + unevenness = total, sample by sample and neuron by neuron.
     outliers : largest threshold over the 99.9th percentile of the layer's activations.
+    max_spikes : k, the most spikes of a step.
     better : (factor, share): thresholds so many times as high would save that share of the root mean square of clipping and
         quantisation together, at the same T and drives; (1, 0) where none of ``FACTORS`` saves anything.
     """
@@ -48,6 +49,7 @@ class LayerErrors:
     unevenness: tuple[float, float]
     total: tuple[float, float]
     outliers: float
+    max_spikes: int = 1
     better: tuple[float, float] = (1.0, 0.0)
 
     @property
@@ -142,6 +144,7 @@ def decompose(network: SpikingNetwork, mlp: MLP, x: Array, seen: Observation) ->
                 p.name,
                 **{name: (float(e.mean()), float(np.sqrt(np.mean(e**2)))) for name, e in parts.items()},
                 outliers=float(theta.max()) / top if top > 0 else float("inf"),
+                max_spikes=p.max_spikes,
                 better=_better(z, theta, v_init / theta, seen.n_steps, p.max_spikes),
             )
         )
@@ -283,7 +286,10 @@ def _other(layer: LayerErrors, n_steps: int) -> str:
     factor, share = layer.better
     if share < WORTH:
         return ""
-    how = "more iterations of ltb, or a higher percentile" if factor > 1 else f"mmse or gaussian, made for T = {n_steps}, or auto"
+    if layer.max_spikes > 1:
+        how = f"another percentile, {'higher' if factor > 1 else 'lower'}"
+    else:
+        how = "more iterations of ltb, or a higher percentile" if factor > 1 else f"mmse or gaussian, made for T = {n_steps}, or auto"
     return f"So would thresholds about {factor:g} times as high ({share:.0%} less lost to clipping and quantisation): try {how}."
 
 

@@ -281,7 +281,7 @@ HEAD = ("", "accuracy (95 %)", "agrees", "spikes", "synops", "energy (low-high)"
 def comparison_lines(comparison: Comparison) -> tuple[list[str], dict[str, Any]]:
     """Return the table of a comparison with its verdict and what was not counted, as lines and as plain values."""
     seeds = max((s.n_seeds for s in comparison.summaries), default=1)
-    rows = [_mean_row(s) for s in comparison.summaries] if seeds > 1 else [_row(row, comparison) for row in comparison.rows]
+    rows = [_mean_row(s, comparison) for s in comparison.summaries] if seeds > 1 else [_row(row, comparison) for row in comparison.rows]
     shown = rows if len(rows) <= MOST_ROWS else rows[:MOST_ROWS]
     asked = {s["deploy.chip"] for s in (*(r.settings for r in comparison.rows), *(n.settings for n in comparison.not_run)) if "deploy.chip" in s}
     lines = [*table(HEAD, shown, right=(2, 3, 4))]
@@ -343,8 +343,9 @@ def _row(row: Row, comparison: Comparison) -> tuple[str, ...]:
     return (row.label, accuracy, agrees, count(row.spikes), work, energy, latency)
 
 
-def _mean_row(summary: SeedSummary) -> tuple[str, ...]:
+def _mean_row(summary: SeedSummary, comparison: Comparison) -> tuple[str, ...]:
     accuracy = summary.accuracy
+    steps = {comparison[key].total_steps for key in summary.rows}  # seeds do not change them
     return (
         summary.label,
         "-" if accuracy is None else percent_range(accuracy.value, accuracy.low, accuracy.high),
@@ -352,7 +353,7 @@ def _mean_row(summary: SeedSummary) -> tuple[str, ...]:
         "-" if summary.spikes is None else count(summary.spikes.value),
         "-" if summary.synaptic_operations is None else count(summary.synaptic_operations.value),
         "-" if summary.energy is None else _si(summary.energy, "J"),
-        "-" if summary.latency is None else si(summary.latency.value, "s"),
+        si(summary.latency.value, "s") if summary.latency is not None else f"{max(steps)} steps" if max(steps) else "-",
     )
 
 
