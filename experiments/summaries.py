@@ -51,6 +51,10 @@ def names(kind: str) -> dict[str, str]:
         from .config import CONFIGS, load_experiment
 
         return {path.name: load_experiment(path).title for path in sorted(CONFIGS.glob("*.toml"))}
+    if kind == "methods":
+        from converters.methods import AUTO, METHODS
+
+        return {**{name: method.description for name, method in METHODS.items()}, "auto": AUTO}
     if kind not in TABLES:
         raise SpecError(f"there is no list of {kind!r}{nearest(kind, KINDS)}")
     module, attribute = TABLES[kind]

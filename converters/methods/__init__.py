@@ -38,36 +38,49 @@ from .v_init import VInitOptions, v_init
 
 @dataclass(frozen=True)
 class Method:
-    """One step: its function (draft, options) -> draft, the struct of its options, and what it decides."""
+    """One step: its function (draft, options) -> draft, the struct of its options, what it decides, and when to use it.
+
+    advice : from the comparison in docs/results/methods.md; says so where a step needs one T, many steps or more than chips offer.
+    """
 
     run: Callable[[Draft, Any], Draft]
     options: type[msgspec.Struct]
     kind: Kind
+    advice: str
 
     @property
     def summary(self) -> str:
         """First line of the docstring."""
         return (self.run.__doc__ or "").strip().splitlines()[0]
 
+    @property
+    def description(self) -> str:
+        """Summary and advice."""
+        return f"{self.summary} {self.advice[0].upper()}{self.advice[1:]}."
+
 
 METHODS: dict[str, Method] = {
-    "max_norm": Method(max_norm, MaxNormOptions, "thresholds"),
-    "percentile_norm": Method(percentile_norm, PercentileNormOptions, "thresholds"),
-    "spike_norm": Method(spike_norm, SpikeNormOptions, "thresholds"),
-    "rmp": Method(rmp, RMPOptions, "thresholds"),
-    "threshold_shift": Method(threshold_shift, ThresholdShiftOptions, "potential"),
-    "mmse": Method(mmse, MMSEOptions, "thresholds"),
-    "ltb": Method(ltb, LTBOptions, "thresholds"),
-    "gaussian": Method(gaussian, GaussianOptions, "thresholds"),
-    "calibration": Method(calibration, CalibrationOptions, "correction"),
-    "ftbc": Method(ftbc, FTBCOptions, "correction"),
-    "signed": Method(signed, SignedOptions, "rule"),
-    "burst": Method(burst, BurstOptions, "rule"),
-    "srp": Method(srp, SRPOptions, "protocol"),
-    "cos": Method(cos, COSOptions, "protocol"),
-    "qcfs": Method(qcfs, QCFSOptions, "thresholds"),
-    "v_init": Method(v_init, VInitOptions, "potential"),
+    "max_norm": Method(max_norm, MaxNormOptions, "thresholds", "needs many steps"),
+    "percentile_norm": Method(percentile_norm, PercentileNormOptions, "thresholds", "for every T, from about 8 on"),
+    "spike_norm": Method(spike_norm, SpikeNormOptions, "thresholds", "needs many steps"),
+    "rmp": Method(rmp, RMPOptions, "thresholds", "needs many steps"),
+    "threshold_shift": Method(threshold_shift, ThresholdShiftOptions, "potential", "made for one T; needs many steps"),
+    "mmse": Method(mmse, MMSEOptions, "thresholds", "made for one T; per_neuron: with gaussian the safest single choice at T = 1 and 2"),
+    "ltb": Method(ltb, LTBOptions, "thresholds", "the default: for every T"),
+    "gaussian": Method(
+        gaussian, GaussianOptions, "thresholds", "made for one T; with mmse per_neuron the safest single choice at T = 1 and 2, on average the best at T = 4"
+    ),
+    "calibration": Method(calibration, CalibrationOptions, "correction", "made for one T; after thresholds"),
+    "ftbc": Method(ftbc, FTBCOptions, "correction", "made for one T; a bias a step, after thresholds"),
+    "signed": Method(signed, SignedOptions, "rule", "after thresholds; chips refuse it"),
+    "burst": Method(burst, BurstOptions, "rule", "several spikes a step, which chips refuse"),
+    "srp": Method(srp, SRPOptions, "protocol", "pre-steps, which chips refuse"),
+    "cos": Method(cos, COSOptions, "protocol", "pre-steps, which chips refuse"),
+    "qcfs": Method(qcfs, QCFSOptions, "thresholds", "for networks trained with it"),
+    "v_init": Method(v_init, VInitOptions, "potential", "1/2 is in place already"),
 }
+
+AUTO = "Choose method and number of steps by agreement with the network on held-out samples. The choice for T = 1 and 2."
 
 Step = str | msgspec.Struct | Mapping[str, Any]
 Chain = Step | Sequence[Step]

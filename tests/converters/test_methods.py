@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,13 @@ import scipy.sparse as sp
 
 from converters.convert import convert
 from converters.methods import METHODS, resolve
+from converters.methods.auto import CANDIDATES
 from converters.mlp import MLP, Dense, Skip
 from converters.verify import observe, verify
+from experiments.summaries import names
+from neuro.deploy import deploy
 from neuro.engines import Record, simulate
-from neuro.errors import ConversionError, SpecError
+from neuro.errors import CapacityError, ConversionError, SpecError
 from neuro.network import INPUT, SpikingNetwork, per_neuron
 
 N_STEPS = 16
@@ -400,3 +404,27 @@ def test_a_calibration_set_of_nearly_one_class_is_warned_of() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         convert(mlp, calibration=np.concatenate([one[:60], x[answers != answers[0]][:20]]), check=False)
+
+
+def test_the_list_of_methods_says_what_the_docs_recommend(root: Path) -> None:
+    """One T or any, the default, what chips refuse: from the methods themselves; and the choice of docs/results/methods.md."""
+    told = names("methods")
+    assert set(told) == {*METHODS, "auto"}
+    for name in METHODS:
+        assert ("ade for one T" in told[name]) == (name in NEED_T), name
+    assert [name for name, text in told.items() if "The default" in text] == [convert.__kwdefaults__["method"]]
+    recommended = (root / "docs" / "results" / "methods.md").read_text().split("## What to use")[1].split("## How it was made")[0]
+    few, more = recommended.split("**T = 1 or 2.**")[1].split("**T = 4 and more.**")
+    assert 'Hence `method="auto"`' in few and "T = 1 and 2" in told["auto"]
+    for name in ("gaussian", "mmse"):
+        assert f"`{name}" in few and "safest single choice at T = 1 and 2" in told[name]
+        assert any(step["name"] == name for chain in CANDIDATES for step in chain)
+    assert "`ltb` holds for every T" in more and "for every T" in told["ltb"]
+    deployed = convert(relu_network(), calibration=inputs(), method="ltb", check=False)
+    refused = {"burst", "signed", "srp", "cos"}
+    for name in METHODS:
+        assert ("chips refuse" in told[name]) == (name in refused)
+    for name in refused:
+        with pytest.raises(CapacityError):
+            deploy(convert(relu_network(), calibration=inputs(), method=["ltb", name], check=False), "loihi1")
+    assert deploy(deployed, "loihi1").placement.cores
