@@ -134,6 +134,10 @@ def read(store: Store, auto: Path) -> Results:
             refused[place, trial.chain, lines[1] if len(lines) > 1 else lines[0]].append(trial.run.n_steps)
             continue
         row = result.result["row"]
+        before = row["engine"].get("protocol") or {}
+        if before and "layer_steps" not in before:  # recorded before a row counted its pre-steps
+            row["spikes"] += sum(before["spikes"].values()) / row["n"]
+            row["synaptic_operations"] += sum(before["synaptic_operations"].values()) / row["n"]
         cells[place, trial.chain, trial.run.n_steps].append(
             Run(
                 trial.seed,
