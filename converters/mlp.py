@@ -237,7 +237,7 @@ def _contradictions(layers: Sequence[Dense]) -> list[str]:
             if array is not None and not np.isfinite(array).all()
         ]
         if layer.activation not in ("relu", "qcfs", "identity"):
-            causes.append(f"{where}: activation {layer.activation!r}, expected 'relu', 'qcfs' or 'identity'")
+            causes.append(f"{where}: activation {layer.activation!r}, expected 'relu', 'qcfs' or 'identity'; retrain with one of them")
         if layer.activation == "qcfs" and not (layer.levels >= 1 and np.isfinite(layer.ceiling)):
             causes.append(f"{where}: qcfs needs levels >= 1 and a finite ceiling")
         if layer.activation == "identity" and i < len(layers) - 1:
