@@ -8,10 +8,12 @@ renamed, so that a reader never sees half a file.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
 import os
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -40,12 +42,19 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
         os.replace(draft, target)
         draft = None
     except OSError as error:
-        raise StoreError(f"{target}: cannot be written ({error.strerror or error}); nothing was written") from error
+        raise StoreError(f"{target}: cannot be written ({_reason(error, target, len(data))}); nothing was written") from error
     finally:
         if draft is not None:
             with contextlib.suppress(OSError):
                 os.unlink(draft)
     return target
+
+
+def _reason(error: OSError, target: Path, size: int) -> str:
+    """Return why a file could not be written and, where room is what lacks, how much of it."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return error.strerror or str(error)
+    return f"the disk is full: it needs {size:,} bytes, {shutil.disk_usage(target.parent).free:,} are free; make room and try again"
 
 
 def _umask() -> int:
