@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import traceback
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from multiprocessing import connection, get_context
+from multiprocessing import connection, get_context, resource_tracker
 from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import Any, Protocol
@@ -188,8 +189,6 @@ class Processes:
 
 def _serve(pipe: Any) -> None:
     """Work through the jobs of a pipe until it closes; the parent alone answers Ctrl-C."""
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(EOFError, OSError):
         while (job := pipe.recv()) is not None:
@@ -221,6 +220,24 @@ def _without_script() -> Iterator[None]:
         sys.modules["__main__"] = script
 
 
+@contextlib.contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Start threads that do not hear Ctrl-C, and so processes of theirs: this process alone answers it, when this ends.
+
+    Dask's workers are started by a thread of its own, which inherits what is blocked here and hands it on, to those that
+    replace a dead worker too. The tracker of ``multiprocessing``, once started by that thread, would undo it.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # not on Windows
+        yield
+        return
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Dask:
     """A Dask cluster by the address of its scheduler, or one started on this machine for ``local`` or
     ``local:WORKERS``.
@@ -249,7 +266,8 @@ class Dask:
                 )
             workers = int(count) if count else os.cpu_count() or 1
             threads = max(1, (os.cpu_count() or 1) // workers)
-            with dask.config.set({"distributed.scheduler.allowed-failures": 0}), _limited_threads(threads):
+            failures = dask.config.set({"distributed.scheduler.allowed-failures": 0})
+            with failures, _limited_threads(threads), _without_script(), _deaf_to_ctrl_c():
                 self._cluster = distributed.LocalCluster(
                     n_workers=workers,
                     threads_per_worker=1,

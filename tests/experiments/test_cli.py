@@ -175,9 +175,12 @@ def test_a_reader_that_goes_away_is_not_an_error_to_speak_of(tmp_path: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-def test_ctrl_c_ends_with_a_message_and_the_run_goes_on_later(tmp_path: Path) -> None:
+@pytest.mark.parametrize("crew", [(), ("--workers", "2"), ("--scheduler", "local:2")])
+def test_ctrl_c_ends_with_a_message_and_the_run_goes_on_later(tmp_path: Path, crew: tuple[str, ...]) -> None:
+    if "--scheduler" in crew:
+        pytest.importorskip("distributed")
     steps = ("--set", "run.n_steps=[1,2,3,4,5,6,7,8]", "--set", "model.hidden=[32]")
-    run = process("compare", "demo.toml", *steps, "--out", "r", cwd=tmp_path, start_new_session=True)
+    run = process("compare", "demo.toml", *steps, *crew, "--out", "r", cwd=tmp_path, start_new_session=True)
     trials = tmp_path / "r" / "trials"
     while len(list(trials.glob("*.json")) if trials.exists() else []) < 2:
         assert run.poll() is None
