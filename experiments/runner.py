@@ -36,6 +36,10 @@ class RunnerOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     ``keep_recordings``: save every Recording in the store; ``samples``: test samples of which rates are kept for the
     report; ``traces``: samples of which every spike is kept; ``retry_failed``: run failed trials again;
     ``probes``: make the further runs of the scorecard for the row that the verdict is about.
+
+    Raises
+    ------
+    EngineError : both ``workers`` and ``scheduler`` are given.
     """
 
     workers: int = 1
@@ -47,6 +51,13 @@ class RunnerOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     traces: int = 2
     retry_failed: bool = True
     probes: bool = True
+
+    def __post_init__(self) -> None:
+        if self.workers > 1 and self.scheduler:
+            raise EngineError(
+                f"workers={self.workers} and scheduler={self.scheduler!r}: a cluster has workers of its own; leave one of the two out, "
+                f"or ask for as many on this machine with scheduler='local:{self.workers}' (--scheduler local:{self.workers})"
+            )
 
 
 @dataclass(frozen=True)

@@ -311,6 +311,11 @@ def test_a_plan_learns_from_the_store(tiny):
     assert p.measured and not p.missing and p.stages == {} and p.seconds == 0
 
 
+def test_workers_beside_a_scheduler_are_refused():
+    with pytest.raises(EngineError, match=r"leave one of the two out.*local:3"):
+        RunnerOptions(workers=3, scheduler="tcp://localhost:8786")
+
+
 def test_a_scheduler_that_is_not_there(tmp_path):
     pytest.importorskip("distributed")
     with pytest.raises(EngineError):
