@@ -329,7 +329,7 @@ class _Simulation:
         for array in layer.extra:
             array[slots] = 0
         if layer.has_port:
-            layer.base[slots] = self._currents(layer, samples, position) + layer.bias
+            layer.base[slots] = self._driven(layer, samples, position)
         if layer is self.out:
             self.reader.begin(slots)
 
@@ -339,8 +339,8 @@ class _Simulation:
             return 0
         return ((t - layer.neurons.start) // self.task.n_steps) % self.task.n_positions
 
-    def _currents(self, layer: _Layer, samples: Array, position: int) -> Array:
-        """Return first-layer currents; computed for blocks of samples, so that slots that refill early stay cheap."""
+    def _driven(self, layer: _Layer, samples: Array, position: int) -> Array:
+        """Return current and bias of the first layer; computed for blocks of samples, so that slots that refill early stay cheap."""
         name = layer.neurons.name
         first, at, block = self.block.get(name, (0, -1, np.zeros((0, 0))))
         inside = at == position and len(samples) and samples[0] >= first and samples[-1] < first + len(block)
@@ -350,7 +350,10 @@ class _Simulation:
             computed = self.low.currents(name, self.task.inputs(rows, position))
             assert computed is not None
             block = computed.astype(layer.base.dtype)
+            block += layer.bias
             self.block[name] = (first, position, block)
+            if np.array_equal(rows, samples):
+                return block
         return block[samples - first]
 
     # -- synapses --------------------------------------------------------------------------------

@@ -3,7 +3,9 @@
 ``Wt`` is the transposed weight, (n_pre, n_post), so that the synapses of one neuron lie
 side by side: a spike adds one row. Spikes of a step come as rows of a batch in compressed
 form: those of replica r are ``col[ptr[r]:ptr[r + 1]]``. Sums are integers (or float64 for
-networks without a grid), collected in a row that stays in the first-level cache.
+networks without a grid), collected in a row that stays in the first-level cache. Rows of
+``Wt``, ``acc`` and ``small`` may be longer than those of ``v``, with zeros at the end, so
+that loops over them need no remainder.
 """
 
 from __future__ import annotations
@@ -102,9 +104,7 @@ def _integrate(target, start, gain, Wt, col, first, last, acc, small, chunk):  #
         for i in range(n):
             target[i] += start[i]
         return
-    for i in range(n):
-        acc[i] = 0
-    _gather(acc, small, chunk, Wt, col, first, last, n)
+    _gather(acc, small, chunk, Wt, col, first, last)
     for i in range(n):
         target[i] += start[i] + gain * acc[i]
 
@@ -175,12 +175,15 @@ def add_base(v, rows, base, own):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _gather(acc, small, chunk, Wt, col, first, last, n):  # type: ignore[no-untyped-def]
-    """acc += the rows of Wt listed in col[first:last], several at a time to spare loads and stores of acc.
+def _gather(acc, small, chunk, Wt, col, first, last):  # type: ignore[no-untyped-def]
+    """acc = the sum of the rows of Wt listed in col[first:last], several at a time to spare loads and stores of acc.
 
     So many rows as cannot overflow 16 bits, ``chunk``, are summed in ``small`` first (0: weights too large for that):
     twice as many numbers fit into an instruction.
     """
+    n = len(acc)
+    for i in range(n):
+        acc[i] = 0
     s = first
     while chunk and s < last:
         stop = min(last, s + chunk)
@@ -236,9 +239,7 @@ def accumulate(v, rows, gain, Wt, ptr, col, acc, small, chunk):  # type: ignore[
         first, last = ptr[r], ptr[r + 1]
         if first == last:
             continue
-        for i in range(n):
-            acc[i] = 0
-        _gather(acc, small, chunk, Wt, col, first, last, n)
+        _gather(acc, small, chunk, Wt, col, first, last)
         target = v[r]
         for i in range(n):
             target[i] += gain * acc[i]
