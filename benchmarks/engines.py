@@ -27,6 +27,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = (8, 32, 128)
+LIMITED = ("batched", "batched-loihi1", "batched-target-cython")  # parties set beside the limit of the machine
 PACKAGES = ("brian2", "numpy", "scipy", "numba", "cython", "torch", "spikingjelly", "snntorch", "norse", "sinabs")
 
 
@@ -38,10 +39,13 @@ def main() -> int:
     sys.path.insert(0, str(ROOT))
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     from report import chart, markdown, ratios
+    from work import prepare
 
-    result: dict[str, Any] = {
-        "commands": [shlex.join(["python", "benchmarks/engines.py", *sys.argv[1:]])],
+    source = {
+        "command": shlex.join(["python", "benchmarks/engines.py", *sys.argv[1:]]),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+    result: dict[str, Any] = {
         "machine": machine(),
         "versions": versions(),
         "threads": arguments.threads,
@@ -54,9 +58,13 @@ def main() -> int:
     }
     with tempfile.TemporaryDirectory() as folder:
         for network in arguments.networks:
-            compare(network, Path(folder) / network, arguments, result)
+            at = Path(folder) / network
+            at.mkdir()
+            prepare(network, 10_000 if arguments.checks else arguments.images, at, arguments.data_dir)
+            if arguments.compare:
+                compare(network, at, arguments, result)
         if arguments.checks:
-            result["checks"] = checks(Path(folder) / arguments.networks[-1], arguments)
+            result["checks"] = checks(arguments.networks[-1], Path(folder) / arguments.networks[-1], arguments)
     if arguments.sweeps:
         import sweeps
 
@@ -64,6 +72,8 @@ def main() -> int:
         result["sweep_base"] = {"n_steps": 4, "width": 16, "batch": 5, "activity": 0.05} if tiny else sweeps.BASE
         samples = 10 if tiny else 1000
         result["sweeps"] = sweeps.sweep(sweeps.TINY if tiny else sweeps.AXES, arguments.repeats, samples, result["sweep_base"])
+    parts = [f"{run['network']} T = {run['n_steps']}" for run in result["runs"]] + [part for part in ("sweeps", "checks") if result[part]]
+    result["sources"] = dict.fromkeys(parts, source)
     out = Path(arguments.out)
     if arguments.add and out.with_suffix(".json").exists():
         result = joined(json.loads(out.with_suffix(".json").read_text()), result)
@@ -101,6 +111,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--data-dir", help="folder with mlp/ and MNIST (default: SPIKEPORT_DATA)")
+    parser.add_argument("--no-compare", dest="compare", action="store_false", help="leave out the parties: sweeps and checks alone")
     parser.add_argument("--no-sweeps", dest="sweeps", action="store_false", help="leave out cost against T, width, batch and activity")
     parser.add_argument("--no-limit", dest="limit", action="store_false", help="leave out the machine's limit")
     parser.add_argument("--checks", action="store_true", help="start-up, memory of 10,000 images, two workers against one")
@@ -115,7 +126,7 @@ def joined(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
         if old[name] != new[name]:
             raise SystemExit(f"--add: {name} is {new[name]}, in the file {old[name]}; write to another file")
     again = {(run["network"], run["n_steps"]) for run in new["runs"]}
-    both = {**new, "commands": old["commands"] + new["commands"]}
+    both = {**new, "sources": {**old["sources"], **new["sources"]}}
     for name in ("runs", "limits", "shares"):
         both[name] = [row for row in old[name] if (row["network"], row["n_steps"]) not in again] + new[name]
     for name in ("sweeps", "sweep_base", "checks"):
@@ -127,10 +138,7 @@ def compare(network: str, folder: Path, arguments: argparse.Namespace, result: d
     """Measure all parties on one network and add what was found to the result."""
     from parties import PARTIES, installed
     from processes import Remote
-    from work import prepare
 
-    folder.mkdir()
-    prepare(network, 10_000 if arguments.checks else arguments.images, folder, arguments.data_dir)
     remotes = {}
     for party in arguments.parties:
         if not installed(party):
@@ -168,7 +176,7 @@ def _compare_at(
         }
     measured = {}
     if arguments.limit:
-        ours = [p for p in ("batched", "batched-loihi1") if p in runs and "error" not in runs[p]]
+        ours = [p for p in LIMITED if p in runs and "error" not in runs[p]]
         measured = {party: _limit_of(party, n_steps, folder, arguments.images) for party in ours}
     bounds: dict[str, list[dict[str, Any]]] = {party: [] for party in measured}
     for repeat in range(arguments.repeats):
@@ -188,7 +196,7 @@ def _compare_at(
         if run.get("operations_per_image"):
             run["operations_per_s"] = 1000 * run["operations_per_image"] / min(run["per_1000"])
     result["runs"] += runs.values()
-    for party in ("batched", "batched-loihi1"):
+    for party in LIMITED:
         if party not in runs or "error" in runs[party]:
             continue
         share = remotes[party].ask(arguments.images, n_steps, shares=True)
@@ -223,8 +231,8 @@ def _limit_of(party: str, n_steps: int, folder: Path, images: int) -> Callable[[
     return lambda: {"batch": batch, **limit.limit(work, integers, batch, images, n_steps, spikes)}
 
 
-def checks(folder: Path, arguments: argparse.Namespace) -> dict[str, str]:
-    """Return start-up, memory of 10,000 images at two windows and two workers against one, in words."""
+def checks(network: str, folder: Path, arguments: argparse.Namespace) -> dict[str, str]:
+    """Return start-up, memory over images and windows and two workers against one, in words."""
     from ours import engine
     from processes import Remote
     from report import spread
@@ -243,15 +251,17 @@ def checks(folder: Path, arguments: argparse.Namespace) -> dict[str, str]:
             starts.append(time.perf_counter() - began)
         ends.append(time.perf_counter() - began)
     found = {
+        "Network": network,
         "Start of a new process to the end of a run of one sample and one step": f"{spread(starts)} s",
         "The same to the end of the process": f"{spread(ends)} s",
     }
-    for n_steps in (8, 128):
-        remote = Remote("batched", folder, arguments.batch, arguments.threads)
-        answer = remote.ask(10_000, n_steps)
-        remote.close()
-        found[f"Peak memory of 10,000 images, T = {n_steps}, inputs included"] = f"{answer['peak_bytes'] / 1e6:.0f} MB"
     work = load(folder)
+    for n_images, n_steps in ((1000, 8), (1000, 128), (10_000, 8), (10_000, 128)):
+        remote = Remote("batched", folder, arguments.batch, arguments.threads)
+        answer = remote.ask(n_images, n_steps)
+        remote.close()
+        words = f"Peak memory of {answer['images']:,} images, T = {n_steps}, with all {len(work.x):,} inputs ({work.x.nbytes / 1e6:.0f} MB) loaded"
+        found[words] = f"{answer['peak_bytes'] / 1e6:.0f} MB"
     one, two = engine()(work, 0), engine(workers=2)(work, 0)
     one(work.x[:100], 2, False)  # imports and compiled loops
     cores = len(os.sched_getaffinity(0))

@@ -9,18 +9,20 @@ from typing import Any
 from parties import PARTIES
 
 WITHIN = 0.01  # largest difference in the number of spikes at which times are compared
+BASES = ("batched", "batched-target-cython")  # whose times the others are told in
 
 
 def ratios(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the time of every party over that of ``batched`` in the same repeat, where both did the same work."""
+    """Return the time of every party over those of ``BASES`` in the same repeat, where both did the same work."""
     found = []
     for run in result["runs"]:
-        ours = next((r for r in result["runs"] if r["party"] == "batched" and _same(r, run) and "error" not in r), None)
-        if ours is None or run["party"] == "batched" or "error" in run:
-            continue
-        off = run["spikes_per_image"] / run["same_images"] - 1 if run["same_images"] else 0.0
-        each = [theirs / mine for theirs, mine in zip(run["per_1000"], ours["per_1000"], strict=True)]
-        found.append({**{k: run[k] for k in ("network", "n_steps", "party")}, "spikes_off": off, "ratios": each})
+        for base in BASES:
+            ours = next((r for r in result["runs"] if r["party"] == base and _same(r, run) and "error" not in r), None)
+            if ours is None or run["party"] == base or "error" in run:
+                continue
+            off = run["spikes_per_image"] / run["same_images"] - 1 if run["same_images"] else 0.0
+            each = [theirs / mine for theirs, mine in zip(run["per_1000"], ours["per_1000"], strict=True)]
+            found.append({**{k: run[k] for k in ("network", "n_steps", "party")}, "base": base, "spikes_off": off, "ratios": each})
     return found
 
 
@@ -37,31 +39,28 @@ def markdown(result: dict[str, Any], chart: str | None) -> str:
     lines = [
         "# Speed of the engines",
         "",
-        f"Measured on {result['date']}: {m['processor']}, {m['cores']} cores, {result['threads']} "
+        f"Measured on {m['processor']}, {m['cores']} cores, {result['threads']} "
         f"thread(s); Python {m['python']}, {', '.join(f'{k} {v}' for k, v in result['versions'].items())}. "
         "Parties take turns in every repeat; three numbers are minimum / median / maximum of the repeats. "
         "Thresholds at the 99.9th percentile, initial potential theta/2, pixels as constant current, peers in batches of "
-        f"{result['batch']}. Ratios are times over that of `batched` in the same repeat; above 1 is slower than `batched`. "
-        "They are given only where the numbers of spikes differ by less than 1 %.",
-        "",
-        *[f"    {command}" for command in result["commands"]],
+        f"{result['batch']}. Ratios are times over that of `batched` (NumPy code generation), and over that of the target Cython, "
+        "in the same repeat; above 1 is slower than ours. They are given only where the numbers of spikes differ by less than 1 %.",
     ]
-    compared = {(r["network"], r["n_steps"], r["party"]): r for r in result["ratios"]}
-    for network, n_steps in dict.fromkeys((r["network"], r["n_steps"]) for r in result["runs"]):
+    compared = {(r["network"], r["n_steps"], r["party"], r["base"]): r for r in result["ratios"]}
+    for network, n_steps in sorted({(r["network"], r["n_steps"]) for r in result["runs"]}):
         runs = [r for r in result["runs"] if (r["network"], r["n_steps"]) == (network, n_steps)]
-        lines += ["", f"## {network} network, T = {n_steps}", ""]
-        lines += ["| party | s per 1,000 images | times `batched` | spikes | accuracy [%] | synaptic operations/s | peak memory [MB] |"]
-        lines += ["|---|---|---|---|---|---|---|"]
+        most = max((r["images"] for r in runs if "error" not in r), default=0)
+        lines += ["", f"## {network} network, T = {n_steps}, {most:,} images", "", *_source(result, f"{network} T = {n_steps}")]
+        lines += [
+            "| party | s per 1,000 images | times `batched` | times target cython | spikes | accuracy [%] | synaptic operations/s | peak memory [MB] |"
+        ]
+        lines += ["|---|---|---|---|---|---|---|---|"]
         for run in runs:
             title = PARTIES[run["party"]].title
             if "error" in run:
-                lines.append(f"| {title} | {run['error']} | | | | | |")
+                lines.append(f"| {title} | {run['error']} | | | | | | |")
                 continue
-            ratio = compared.get((network, n_steps, run["party"]))
-            shown = "1" if run["party"] == "batched" else "-"
-            if ratio is not None:
-                close = abs(ratio["spikes_off"]) < WITHIN
-                shown = spread(ratio["ratios"]) if close else f"not compared: {100 * ratio['spikes_off']:+.1f} % spikes"
+            shown = " | ".join(_ratio(run["party"], base, compared.get((network, n_steps, run["party"], base))) for base in BASES)
             rate = f"{run['operations_per_s'] / 1e9:.2f} G" if run.get("operations_per_s") else "-"
             peak = f"{run['peak_bytes'] / 1e6:.0f}" if run.get("peak_bytes") else "-"
             few = f" ({run['images']} images)" if PARTIES[run["party"]].single or PARTIES[run["party"]].slow else ""
@@ -80,11 +79,25 @@ def markdown(result: dict[str, Any], chart: str | None) -> str:
                 ]
     lines += _sweeps(result)
     if result.get("checks"):
-        lines += ["", "## Start, memory, workers", ""]
+        lines += ["", "## Start, memory, workers", "", *_source(result, "checks")]
         lines += [f"* {name}: {value}" for name, value in result["checks"].items()]
     if chart:
         lines += ["", f"![Cost against window, width, batch and activity]({chart})"]
     return "\n".join(lines) + "\n"
+
+
+def _source(result: dict[str, Any], part: str) -> list[str]:
+    """Return when, and by which command, a part was measured."""
+    source = result["sources"][part]
+    return [f"{source['date']}, by", "", f"    {source['command']}", ""]
+
+
+def _ratio(party: str, base: str, found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "1" if party == base else "-"
+    if abs(found["spikes_off"]) >= WITHIN:
+        return f"not compared: {100 * found['spikes_off']:+.1f} % spikes"
+    return spread(found["ratios"])
 
 
 def _limit(result: dict[str, Any], network: str, n_steps: int, runs: list[dict[str, Any]]) -> list[str]:
@@ -110,7 +123,7 @@ def _limit(result: dict[str, Any], network: str, n_steps: int, runs: list[dict[s
 def _sweeps(result: dict[str, Any]) -> list[str]:
     if not result["sweeps"]:
         return []
-    lines = ["", "## Cost against window, width, batch and activity", ""]
+    lines = ["", "## Cost against window, width, batch and activity", "", *_source(result, "sweeps")]
     lines += [
         "Synthetic network, two equally wide hidden layers; where not varied: T = {n_steps}, width {width}, batch {batch}, activity {activity:.0%}.".format(
             **result["sweep_base"]

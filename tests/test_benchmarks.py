@@ -72,7 +72,7 @@ def test_times_are_compared_only_for_the_same_spikes(spikes: float, shown: str) 
 
     runs = [run_of("batched", [1.0, 2.0, 1.0], 90.0, 90.0), run_of("spikingjelly", [2.0, 3.0, 2.0], spikes, 100.0)]
     result: dict[str, Any] = {"runs": runs, "limits": [], "shares": [], "sweeps": [], "checks": {}, "versions": {}, "threads": 1}
-    result |= {"commands": ["-"], "date": "-", "batch": 5, "machine": {"processor": "-", "cores": 1, "python": "-"}}
+    result |= {"sources": {"tiny T = 4": {"command": "-", "date": "-"}}, "batch": 5, "machine": {"processor": "-", "cores": 1, "python": "-"}}
     result["ratios"] = ratios(result)
     assert shown in markdown(result, None)
 
@@ -88,3 +88,12 @@ def test_the_command_writes_its_results(tmp_path: Path) -> None:
     assert result["limits"][0]["seconds"] > 0 and {row["axis"] for row in result["sweeps"]} == {"n_steps", "width", "batch", "activity"}
     assert "tiny network, T = 3" in out.with_suffix(".md").read_text()
     assert out.with_suffix(".svg").exists()
+    # Adding the same window again replaces its rows and its command.
+    words[words.index("batched,synapses")] = "batched,batched-target-cython"
+    more = [*words, "--no-sweeps", "--add", "--out", str(out)]
+    subprocess.run([sys.executable, str(FOLDER / "engines.py"), *more], check=True, cwd=tmp_path)
+    again = json.loads(out.with_suffix(".json").read_text())
+    assert [run["party"] for run in again["runs"]] == ["batched", "batched-target-cython"] and again["sweeps"] == result["sweeps"]
+    text = out.with_suffix(".md").read_text()
+    assert text.count("--no-sweeps") == 1 and text.count("python benchmarks/engines.py") == 2
+    assert [row["party"] for row in again["limits"]] == ["batched", "batched-target-cython"]
