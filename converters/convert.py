@@ -27,6 +27,7 @@ from .mlp import MLP, Dense
 
 Array = np.ndarray
 GRID = 2.0**-12
+TARGET_LOSS = 0.1  # points of disagreement
 
 
 def convert(
@@ -37,7 +38,7 @@ def convert(
     n_steps: int | None = None,
     grid: float | None = GRID,
     v_init: float = 0.5,
-    target_loss: float = 0.1,
+    target_loss: float = TARGET_LOSS,
     check: bool = True,
     progress: ProgressCallback | None = None,
 ) -> SpikingNetwork:
@@ -53,7 +54,7 @@ def convert(
     grid : unit of the exact arithmetic as a share of the threshold, a power of two; None: floats, without the promise that every
         engine gives the same spikes.
     v_init : potential at the first step as a share of the threshold.
-    target_loss : with ``method="auto"``: percentage points of disagreement that are accepted.
+    target_loss : only with ``method="auto"``: percentage points of disagreement that are accepted.
     check : run the result on some calibration samples and raise where it is silent or saturated.
 
     Raises
@@ -73,6 +74,8 @@ def convert(
         return auto(
             mlp, calibration, target_loss=target_loss, n_steps=n_steps, grid=grid, v_init=v_init, check=check, progress=progress
         )
+    if target_loss != TARGET_LOSS:
+        raise SpecError(f"target_loss {target_loss:g} is for method='auto'; other methods have no target")
     steps = resolve(method)
     check_start(steps, v_init)
     draft = begin(mlp, calibration, n_steps=n_steps, v_init=v_init, progress=progress)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -145,7 +146,18 @@ def fold_input_scaling(mlp: MLP, factor: float | Array, offset: float | Array = 
             else:
                 skips.append(skip)
         layers.append(replace(layer, weight=weight, bias=bias, skips=tuple(skips)))
-    return replace(mlp, layers=tuple(layers))
+    return replace(mlp, layers=tuple(layers), info=_with_raw_range(mlp.info, diagonal, shift))
+
+
+def _with_raw_range(info: Mapping[str, Any], factor: Array, offset: Array) -> dict[str, Any]:
+    """Return the info of a network with the range of its training inputs, where it knows it, as that of the raw values."""
+    training = dict(info.get("training", {}))
+    if "input_range" not in training:
+        return dict(info)
+    ends = np.subtract.outer(training.pop("input_range"), offset)[:, factor != 0] / factor[factor != 0]
+    if ends.size:
+        training["input_range"] = [float(ends.min()), float(ends.max())]
+    return {**info, "training": training}
 
 
 def average_pool(

@@ -18,7 +18,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from neuro import archive
-from neuro.errors import SpecError, UnsupportedModelError, problems
+from neuro.errors import SpecError, UnsupportedModelError, not_finite, problems
 from neuro.network import Weight, get, put
 
 FORMAT, VERSION = "spikeport.mlp", 1
@@ -200,8 +200,8 @@ def affine(x: Array, weight: Weight) -> Array:
     return x @ np.asarray(weight).T.astype(x.dtype, copy=False)
 
 
-def check_inputs(x: Array, mlp: MLP) -> Array:
-    """Return x as a float array of the network's shape, or raise SpecError naming what was found."""
+def check_inputs(x: Array, mlp: MLP, first: int = 0) -> Array:
+    """Return x as a float array of the network's shape, or raise SpecError naming what was found; ``first``: index of x[0]."""
     x = np.asarray(x)
     if not np.issubdtype(x.dtype, np.floating):
         x = x.astype(np.float32)
@@ -211,8 +211,8 @@ def check_inputs(x: Array, mlp: MLP) -> Array:
     if x.ndim != dims or x.shape[-1] != mlp.n_in:
         expected = f"(n_samples, n_seq, {mlp.n_in})" if mlp.recurrent else f"(n_samples, {mlp.n_in})"
         raise SpecError(f"inputs have shape {x.shape}, expected {expected}")
-    if not np.isfinite(x).all():
-        raise SpecError("inputs hold NaN or infinity; clean them first")
+    if where := not_finite(x, first):
+        raise SpecError(f"inputs hold NaN or infinity, the first in {where}; clean them first")
     return x
 
 

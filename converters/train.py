@@ -36,7 +36,7 @@ def train(
     validation_data: tuple[Array, Array] | None = None,
     progress: ProgressCallback | None = None,
 ) -> MLP:
-    """Train a network and return it; ``info["training"]`` holds settings, learning curve and best epoch.
+    """Train a network and return it; ``info["training"]`` holds settings, learning curve, best epoch and range of the inputs.
 
     Parameters
     ----------
@@ -142,6 +142,7 @@ def train(
                 "history": history,
                 "epochs": epoch + 1,
                 "best_epoch": epoch + 1 if best is None else best[1] + 1,
+                "input_range": [float(data.x.min()), float(data.x.max())],
                 "n_train": len(train_rows),
                 "n_validation": 0 if held is None else held.n,
             },

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from neuro.errors import SpecError, problems
+from neuro.errors import SpecError, not_finite, problems
 
 from .mlp import MLP, Dense
 from .train_options import TrainOptions
@@ -61,8 +61,8 @@ def prepare(model: MLP | Sequence[int], x: Array, y: Array, options: TrainOption
         causes.append(f"x has {x.shape[-1]} inputs a sample, the network takes {sizes[0]}")
     elif 0 in x.shape:
         causes.append(f"x has shape {x.shape}: there is nothing to learn from")
-    elif not np.isfinite(x).all():
-        causes.append("x holds NaN or infinity; clean it first")
+    elif where := not_finite(x):
+        causes.append(f"x holds NaN or infinity, the first in {where}; clean it first")
     if x.ndim and y.ndim and len(x) != len(y):
         causes.append(f"x holds {len(x)} samples, y {len(y)} answers")
     classes = np.issubdtype(y.dtype, np.integer)
@@ -75,8 +75,8 @@ def prepare(model: MLP | Sequence[int], x: Array, y: Array, options: TrainOption
         y = y.reshape(len(y), -1)
         if y.shape[1] != sizes[-1]:
             causes.append(f"y holds {y.shape[1]} values a sample, the network has {sizes[-1]} outputs")
-        if not np.isfinite(y).all():
-            causes.append("y holds NaN or infinity; clean it first")
+        if where := not_finite(y):
+            causes.append(f"y holds NaN or infinity, the first in {where}; clean it first")
         if options.loss == "cross_entropy":
             causes.append("the loss cross_entropy needs class labels, y holds float values")
     if causes:

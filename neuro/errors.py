@@ -10,6 +10,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 
 class SpikeportError(Exception):
     """Base of everything this project raises on purpose."""
@@ -61,3 +63,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return f"{hint} (known: {', '.join(names)})"
+
+
+def not_finite(x: np.ndarray, offset: int = 0) -> str:
+    """Return where x (n_samples, ...) first holds NaN or infinity, ``"sample 7, value 3"``, or ``""``; ``offset``: index of x[0]."""
+    finite = np.isfinite(x)
+    if finite.all():
+        return ""
+    first = np.argwhere(~finite)[0]
+    return f"sample {offset + int(first[0])}" + (f", value {int(first[-1])}" if x.ndim > 1 else "")

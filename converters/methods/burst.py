@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from .draft import Draft, ann_passes, groups, refuse
-from .limits import PERCENTILE, POSITIVE, SHARE, TWO_OR_MORE, check
+from .limits import PERCENTILE, POSITIVE, SHARE, TWO_OR_MORE, check, check_floor
 from .quantile import Selector, percentiles
 
 
@@ -29,6 +29,7 @@ class BurstOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     def __post_init__(self) -> None:
         check("burst", self, max_spikes=TWO_OR_MORE, percentile=PERCENTILE, halve_above=POSITIVE, floor=SHARE)
+        check_floor("burst", self)
 
 
 def burst(draft: Draft, options: BurstOptions) -> Draft:

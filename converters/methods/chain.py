@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import msgspec
+
 # What a step decides. Thresholds come first, then the neurons' rule and initial potential, then what corrects all of that.
 Kind = Literal["thresholds", "rule", "potential", "correction", "protocol"]
 Link = tuple[str, Kind, Any]  # name, kind, options
@@ -12,7 +14,7 @@ Link = tuple[str, Kind, Any]  # name, kind, options
 
 def chain_problems(links: Sequence[Link]) -> list[str]:
     """Return, in words, where steps of a chain undo or exclude each other; empty where they go together."""
-    return [*_rivals(links), *_repeated(links), *_too_late(links), *_unlike(links)]
+    return [*_rivals(links), *_repeated(links), *_too_late(links), *_unlike(links), *_idle(links)]
 
 
 def _names(links: Sequence[Link], kind: Kind) -> list[str]:
@@ -69,6 +71,19 @@ def _unlike(links: Sequence[Link]) -> list[str]:
     found += [f"{name!r} with reset 'zero' and {other!r}, which resets by subtraction" for name in zero for other in needs]
     if any(name == "cos" for name, _, _ in links):
         found += [f"'cos' and {rule!r}: its pre-steps are made for single unsigned spikes; use 'srp', or leave one out" for rule in rules]
+    return found
+
+
+def _idle(links: Sequence[Link]) -> list[str]:
+    """Options of a rule's own thresholds where another step sets them."""
+    thresholds, found = _names(links, "thresholds"), []
+    for name, kind, options in links:
+        if kind != "rule" or not thresholds:
+            continue
+        own = {"percentile", "per_neuron", "halve_above", "floor"}
+        given = [f.name for f in msgspec.structs.fields(type(options)) if f.name in own and getattr(options, f.name) != f.default]
+        if given:
+            found.append(f"{name!r}: {', '.join(given)} without effect, because {_listed(thresholds)} sets the thresholds")
     return found
 
 

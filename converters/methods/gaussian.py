@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from .draft import Draft, ann_passes, grouped_mean, groups
-from .limits import ONE_OR_MORE, SHARE, check
+from .limits import ONE_OR_MORE, SHARE, check, check_floor
 
 Array = np.ndarray
 
@@ -18,7 +18,7 @@ class GaussianOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
     per_neuron : one threshold a neuron (a channel of a convolution), as published; False: one a layer.
     iterations : of the fixed point.
-    floor : thresholds below this share of the layer's median are raised to it.
+    floor : thresholds below this share of the layer's median are raised to it (only per neuron).
     """
 
     per_neuron: bool = True
@@ -27,6 +27,7 @@ class GaussianOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
     def __post_init__(self) -> None:
         check("gaussian", self, iterations=ONE_OR_MORE, floor=SHARE)
+        check_floor("gaussian", self)
 
 
 def gaussian(draft: Draft, options: GaussianOptions) -> Draft:

@@ -28,6 +28,12 @@ BELOW_ONE = Limit("0 up to but not including 1", lambda x: 0 <= x < 1)
 PERCENTILE = Limit("more than 0 and at most 100", lambda x: 0 < x <= 100)
 
 
+def check_floor(method: str, options: msgspec.Struct) -> None:
+    """Raise ConversionError where ``floor`` was set and all neurons of a layer share a threshold, which it then cannot raise."""
+    if not options.per_neuron:  # type: ignore[attr-defined]
+        without_effect(method, options, "give per_neuron=True", "floor")
+
+
 def without_effect(method: str, options: msgspec.Struct, needs: str, *names: str) -> None:
     """Raise ConversionError naming every one of these options that was set although it has no effect; ``needs``: what gives it one."""
     default = {f.name: f.default for f in msgspec.structs.fields(type(options))}

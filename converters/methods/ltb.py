@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from .draft import Draft, ann_layer, grouped_mean, groups, positions
-from .limits import ONE_OR_MORE, POSITIVE, SHARE, ZERO_OR_MORE, check
+from .limits import ONE_OR_MORE, POSITIVE, SHARE, ZERO_OR_MORE, check, check_floor
 
 Array = np.ndarray
 
@@ -18,7 +18,7 @@ class LTBOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     batch_size : samples a batch.
     step : eta of the update.
     per_neuron : one threshold a neuron (a channel of a convolution), as published; False: one a layer.
-    floor : thresholds below this share of the layer's median are raised to it; low ones cost dearly at few weight bits.
+    floor : thresholds below this share of the layer's median are raised to it (only per neuron); low ones cost dearly at few weight bits.
     seed : order of the samples (arrays; a stream is read in its own order).
     """
 
@@ -31,6 +31,7 @@ class LTBOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     def __post_init__(self) -> None:
         check("ltb", self, iterations=ONE_OR_MORE, batch_size=ONE_OR_MORE, step=POSITIVE, floor=SHARE, seed=ZERO_OR_MORE)
+        check_floor("ltb", self)
 
 
 def ltb(draft: Draft, options: LTBOptions) -> Draft:

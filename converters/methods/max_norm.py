@@ -12,7 +12,7 @@ from neuro.errors import ConversionError, problems
 from neuro.network import Weight
 
 from .draft import Draft, ann_passes, grouped_max, groups
-from .limits import SHARE, check, without_effect
+from .limits import SHARE, check, check_floor, without_effect
 
 Array = np.ndarray
 
@@ -33,6 +33,7 @@ class MaxNormOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     def __post_init__(self) -> None:
         check("max_norm", self, floor=SHARE)
+        check_floor("max_norm", self)
         if self.basis == "model":
             without_effect("max_norm", self, "it is for basis='data'", "with_weights")
 

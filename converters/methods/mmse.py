@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from .draft import Draft, Neurons, ann_passes, grouped_max, groups
-from .limits import ONE_OR_MORE, SHARE, Limit, check
+from .limits import ONE_OR_MORE, SHARE, Limit, check, check_floor
 
 Array = np.ndarray
 
@@ -30,6 +30,7 @@ class MMSEOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     def __post_init__(self) -> None:
         candidates = Limit("1 to 99", lambda x: 1 <= x <= 99)
         check("mmse", self, candidates=candidates, samples=ONE_OR_MORE, floor=SHARE)
+        check_floor("mmse", self)
 
 
 def mmse(draft: Draft, options: MMSEOptions) -> Draft:

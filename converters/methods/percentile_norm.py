@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from .draft import Draft, ann_passes, groups
-from .limits import PERCENTILE, SHARE, check
+from .limits import PERCENTILE, SHARE, check, check_floor
 from .quantile import Selector, percentiles
 
 Array = np.ndarray
@@ -30,6 +30,7 @@ class PercentileNormOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=T
 
     def __post_init__(self) -> None:
         check("percentile_norm", self, percentile=PERCENTILE, floor=SHARE)
+        check_floor("percentile_norm", self)
 
 
 def percentile_norm(draft: Draft, options: PercentileNormOptions) -> Draft:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from .draft import Draft
-from .limits import ONE_OR_MORE, POSITIVE_SHARE, SHARE, check
+from .limits import ONE_OR_MORE, POSITIVE_SHARE, SHARE, check, check_floor
 from .spike_norm import SpikeNormOptions, scaled_by_drive
 
 
@@ -27,6 +27,7 @@ class RMPOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     def __post_init__(self) -> None:
         check("rmp", self, beta=POSITIVE_SHARE, n_steps=ONE_OR_MORE, samples=ONE_OR_MORE, floor=SHARE)
+        check_floor("rmp", self)
 
 
 def rmp(draft: Draft, options: RMPOptions) -> Draft:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .draft import Draft, grouped_max, groups, refuse
 from .dynamics import drives_of, snn_passes
-from .limits import ONE_OR_MORE, SHARE, check
+from .limits import ONE_OR_MORE, SHARE, check, check_floor
 
 Array = np.ndarray
 
@@ -32,6 +32,7 @@ class SpikeNormOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     def __post_init__(self) -> None:
         check("spike_norm", self, n_steps=ONE_OR_MORE, samples=ONE_OR_MORE, floor=SHARE)
+        check_floor("spike_norm", self)
 
 
 def spike_norm(draft: Draft, options: SpikeNormOptions) -> Draft:

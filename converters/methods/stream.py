@@ -53,7 +53,10 @@ class Calibration:
             order = None if rng is None else rng.permutation(n)
             for first in range(0, n, size):
                 last = min(first + size, n)
-                yield self._checked(self._source[first:last] if order is None else self._source[np.sort(order[first:last])])
+                if order is None:
+                    yield self._checked(self._source[first:last], first)
+                else:
+                    yield self._checked(self._source[np.sort(order[first:last])])
             return
         yield from self._regrouped(size)
 
@@ -76,9 +79,10 @@ class Calibration:
     def _regrouped(self, size: int) -> Iterator[Array]:
         """Cut and join the source's own batches into batches of ``size``."""
         held: list[Array] = []
-        count, left = 0, self._limit
+        count, read, left = 0, 0, self._limit
         for batch in self._source:
-            part = self._checked(batch)
+            part = self._checked(batch, read)
+            read += len(part)
             if left is not None:
                 part = part[:left]
                 left -= len(part)
@@ -95,7 +99,8 @@ class Calibration:
         if held:
             yield np.concatenate(held)
 
-    def _checked(self, batch: Any) -> Array:
+    def _checked(self, batch: Any, first: int = 0) -> Array:
+        """Return a batch as float32; ``first``: index of its first sample, which the survey, the first pass of all, reads in order."""
         try:
             array = np.asarray(batch)
             if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
@@ -105,6 +110,6 @@ class Calibration:
                     f"a list is read as batches, and its first one has shape {array.shape}, expected (n_samples, {self._mlp.n_in}); "
                     "of a list of samples make one array: numpy.asarray(samples)"
                 )
-            return check_inputs(array, self._mlp).astype(np.float32, copy=False)
+            return check_inputs(array, self._mlp, first).astype(np.float32, copy=False)
         except SpecError as error:
             raise ConversionError(f"calibration: {error}") from error

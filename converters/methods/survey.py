@@ -16,6 +16,8 @@ from .draft import Draft, ann_passes, population_name
 
 Array = np.ndarray
 NEARLY_ALL = 0.95  # of the answers the same: there may be one class only, and a few mistakes of the network
+BEYOND = 0.5  # of the width of the training inputs: a new sample may lie a little outside
+WITHIN = 0.1  # of that width: a random selection spans more
 FEWEST = 10  # below this, no statistic of an activation means anything
 
 
@@ -97,7 +99,9 @@ def survey(draft: Draft) -> Survey:
             classes += np.bincount(values[-1][-1].argmax(axis=1), minlength=mlp.n_out)
     if not causes:
         causes = _problems(mlp, n_samples, inputs, layers, classes)
+    other_range = _other_range(mlp, inputs)
     if causes:
+        causes += [other_range] if other_range else []
         raise ConversionError(problems("the calibration data cannot be used:", causes))
     if mlp.task == "classification" and mlp.n_out > 1 and classes.max() > NEARLY_ALL * classes.sum():
         warnings.warn(
@@ -106,7 +110,24 @@ def survey(draft: Draft) -> Survey:
             UserWarning,
             stacklevel=4,
         )
+    if other_range:
+        warnings.warn(other_range, UserWarning, stacklevel=4)
     return Survey(n_samples, inputs, outputs, layers, classes)
+
+
+def _other_range(mlp: MLP, inputs: Moments) -> str:
+    """Return how the inputs differ from those of the training, in words; "" where they agree or the network does not know."""
+    known = mlp.info.get("training", {}).get("input_range")
+    if not known or not inputs.count:
+        return ""
+    low, high = (float(end) for end in known)
+    room = BEYOND * (high - low)
+    if low - room <= inputs.low and inputs.high <= high + room and inputs.high - inputs.low >= WITHIN * (high - low):
+        return ""
+    return (
+        f"the calibration inputs lie in [{inputs.low:g}, {inputs.high:g}], those the network was trained on in [{low:g}, {high:g}]; "
+        "scale them as in training"
+    )
 
 
 def _problems(mlp: MLP, n_samples: int, inputs: Moments, layers: Mapping[str, Moments], classes: Array) -> list[str]:

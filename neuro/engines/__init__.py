@@ -13,7 +13,7 @@ import numpy as np
 
 from ..encoding import encoding as encoding_kind
 from ..encoding import with_encoder
-from ..errors import EngineError, SpecError, nearest
+from ..errors import EngineError, SpecError, nearest, not_finite
 from ..faults import SpikeFaults, check_spike_faults
 from ..network import SpikingNetwork
 from ..progress import ProgressCallback
@@ -55,6 +55,9 @@ class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     dt: float = 1e-3
     device: Literal["runtime", "cpp_standalone"] = "runtime"
     workers: int = 1
+
+
+ROUNDING = 2.0**-12  # of the calibrated range
 
 
 class InputRangeWarning(UserWarning):
@@ -284,8 +287,8 @@ def _inputs(net: SpikingNetwork, inputs: Array) -> Array:
         raise SpecError(f"inputs have shape {x.shape}, expected {expected}")
     if not np.issubdtype(x.dtype, np.number) or np.iscomplexobj(x):
         raise SpecError(f"inputs are of type {x.dtype}, expected real numbers")
-    if not np.isfinite(x).all():
-        raise SpecError("inputs hold NaN or infinity; clean them first")
+    if where := not_finite(x):
+        raise SpecError(f"inputs hold NaN or infinity, the first in {where}; clean them first")
     if x.ndim == 3 and x.shape[1] < 1:
         raise SpecError("sequences are empty; expected one input or more")
     return x
@@ -309,7 +312,8 @@ def _faults(faults: SpikeFaults | None, net: SpikingNetwork) -> SpikeFaults | No
 def _warn(net: SpikingNetwork, x: Array, n_steps: int) -> None:
     if x.size:
         low, high = float(x.min()), float(x.max())
-        slack = 1e-6 * max(1.0, abs(net.input_high - net.input_low))
+        # Less than the grid of the exact arithmetic is rounding, not another range.
+        slack = ROUNDING * (net.input_high - net.input_low)
         if low < net.input_low - slack or high > net.input_high + slack:
             warnings.warn(
                 f"inputs lie in [{low:g}, {high:g}], the conversion was calibrated on [{net.input_low:g}, {net.input_high:g}]; "

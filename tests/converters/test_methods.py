@@ -13,13 +13,16 @@ import pytest
 import scipy.sparse as sp
 
 from converters.convert import convert
+from converters.fold import fold_input_scaling
 from converters.methods import METHODS, resolve
 from converters.methods.auto import CANDIDATES
 from converters.mlp import MLP, Dense, Skip
+from converters.train import train
+from converters.train_options import TrainOptions
 from converters.verify import observe, verify
 from experiments.summaries import names
 from neuro.deploy import deploy
-from neuro.engines import Record, simulate
+from neuro.engines import InputRangeWarning, Record, simulate
 from neuro.errors import CapacityError, ConversionError, SpecError
 from neuro.network import INPUT, SpikingNetwork, per_neuron
 
@@ -182,7 +185,8 @@ def test_data_that_cannot_be_used_are_refused_by_every_method(name: str) -> None
     nan[7, 3] = np.nan
     for bad, message in (
         (x[:4], "4 samples, expected 10"),
-        (nan, "NaN"),
+        (nan, "NaN or infinity, the first in sample 7, value 3"),
+        ([x, nan], "the first in sample 307, value 3"),
         (x[:, :5], "shape"),
         (np.repeat(x[:1], 50, axis=0), "class"),
         (iter([x]), "only once"),
@@ -391,6 +395,45 @@ def test_options_without_effect_are_refused() -> None:
     with pytest.raises(SpecError, match="with_weights 1 without effect; it is for basis='data'"):
         resolve({"name": "max_norm", "basis": "model", "with_weights": True})
     assert resolve({"name": "calibration", "mode": "advanced", "iterations": 10})
+    with_floor = [name for name, method in METHODS.items() if "floor" in method.options.__struct_fields__]
+    assert len(with_floor) == 8
+    for name in with_floor:
+        with pytest.raises(SpecError, match="floor 0.5 without effect; give per_neuron=True"):
+            resolve({"name": name, "per_neuron": False, "floor": 0.5})
+        assert resolve({"name": name, "per_neuron": True, "floor": 0.5})
+    with pytest.raises(SpecError, match="'burst': percentile, per_neuron, floor without effect, because 'mmse' sets the thresholds"):
+        resolve(["mmse", {"name": "burst", "percentile": 99.0, "per_neuron": True, "floor": 0.5}])
+    with pytest.raises(SpecError, match="target_loss 0.5 is for method='auto'"):
+        convert(relu_network(), calibration=inputs(), method="ltb", target_loss=0.5)
+
+
+def test_inputs_scaled_otherwise_than_in_training_are_warned_of_where_the_network_knows() -> None:
+    x = inputs(400)
+    mlp = train((12, 16, 3), x, x[:, :3].argmax(axis=1), TrainOptions(epochs=20))
+    assert mlp.info["training"]["input_range"] == [float(x.min()), float(x.max())]
+    for other in (255 * x, x - 1):
+        with pytest.warns(UserWarning, match=r"calibration inputs lie in .* trained on in \[.*; scale them as in training"):
+            convert(mlp, calibration=other, check=False)
+    with pytest.raises(ConversionError, match="class . for all 400 samples(.|\n)*scale them as in training"):
+        convert(mlp, calibration=x / 255)
+    raw = fold_input_scaling(mlp, 1 / 255, -0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        convert(mlp, calibration=1.2 * x, check=False)
+        convert(raw, calibration=255 * (x + 0.5), check=False)
+        convert(replace(mlp, info={}), calibration=255 * x, check=False)
+    with pytest.raises(ConversionError, match="scale them as in training"):
+        convert(raw, calibration=x, check=False)
+
+
+@pytest.mark.parametrize("beyond", [1e-5, 1e-2])
+def test_a_rounding_beyond_the_calibrated_range_is_not_warned_of(beyond: float) -> None:
+    x = inputs()
+    network = convert(relu_network(), calibration=x, check=False)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        simulate(network, np.minimum(x[:8], 0) + np.float32(x.max() + beyond), 4)
+    assert sum(w.category is InputRangeWarning for w in said) == (beyond > 1e-3)
 
 
 def test_a_calibration_set_of_nearly_one_class_is_warned_of() -> None:
