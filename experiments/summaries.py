@@ -435,6 +435,12 @@ def tuned_lines(tuned: Tuned) -> tuple[list[str], dict[str, Any]]:
     n = max((p.n for p in tuned.front), default=0)
     if n:
         lines += wrap(f"{n:,} samples were held out: one of them is {100 / n:.2g} points.")
+    tested = None if tuned.best is None else _tested(tuned, tuned.best)
+    if tested is not None and tested[1] is not None and tested[1] > tune.max_loss:
+        lines += wrap(
+            f"On the test samples it loses {100 * tested[1]:.2f} points, more than asked: what is best of {len(tuned.points):,} points "
+            f"is lucky as well as good. A larger tune.holdout or more seeds (now {len(tuned.experiment.seeds)}) choose more surely."
+        )
     return lines, {"tried": tuned.tried, "failed": tuned.failed, "front": facts, "verdict": tuned.comparison.verdict}
 
 

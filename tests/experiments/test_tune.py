@@ -1,7 +1,9 @@
 """Tuning: held-out samples decide, the test samples only judge, and a search goes on where it stopped."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from experiments.export import table
 from experiments.files import load_data
 from experiments.runner import RunnerOptions
 from experiments.store import Store
+from experiments.summaries import tuned_lines
 from neuro.errors import EngineError, SpecError
 
 pytest.importorskip("optuna")
@@ -107,6 +110,14 @@ def test_front_and_best():
     many = [point(1 / i, float(i)) for i in range(1, 200)]
     kept = chosen(many, many[50])
     assert len(kept) <= tuning.MOST_FINALISTS + 1 and kept[0] is many[0] and many[-1] in kept and many[50] in kept
+
+
+@pytest.mark.parametrize(("allowed", "told"), [(-1.0, True), (1.0, False)])
+def test_a_choice_that_loses_more_on_the_test_samples_is_told(tuned, allowed, told):
+    found = tuned.found
+    limits = msgspec.structs.replace(found.experiment.tune, max_loss=allowed)
+    lines, _ = tuned_lines(replace(found, best=found.front[0], experiment=replace(found.experiment, tune=limits)))
+    assert ("On the test samples it loses" in " ".join(lines)) == told
 
 
 def test_every_mistake_is_named_before_any_work(tmp_path):
