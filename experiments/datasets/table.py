@@ -159,8 +159,8 @@ def _read_csv(path: Path) -> dict[str, Array]:
 def _first_wrong(text: str, delimiter: str, fields: list[str], target: int, header: bool) -> str:
     """Return what is wrong with the first line that is not like the first, or holds something else than numbers."""
     reader = csv.reader(io.StringIO(text), delimiter=delimiter)
-    for row in reader:
-        if not row or (header and [field.strip() for field in row] == fields):
+    for number, row in enumerate(row for row in reader if row):
+        if header and number == 0:
             continue
         if len(row) != len(fields):
             return f"line {reader.line_num} has {len(row)} fields, expected {len(fields)} as in the first"

@@ -47,6 +47,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(folder / "nameless.npz", a=x)
     (folder / "ragged.csv").write_text("a,b,y\n1,2,0\n3,1\n")
     (folder / "words.csv").write_text("a,b,y\n1,2,0\n3,much,1\n")
+    (folder / "twice.csv").write_text("a,b,y\n1,2,0\na,b,y\n3,4,1\n")
     (folder / "empty.csv").write_text("a,b,y\n")
     (folder / "noise.npz").write_bytes(rng.bytes(300))
     whole = (folder / "mlp.npz").read_bytes()
@@ -78,6 +79,7 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "no such data folder": (("train", "digits", "--data-dir", "absent", *TO_X), ("absent", "no such folder")),
     "data without x": (("convert", "mlp.npz", "--calibration", "nameless.npz", *TO_X), ("nameless.npz", "no array x", "found a")),
     "ragged CSV": (("train", "ragged.csv", *TO_X), ("ragged.csv", "line 3", "2 fields", "expected 3")),
+    "a header in the middle of a CSV": (("train", "twice.csv", *TO_X), ("twice.csv", "line 3", "'a'", "expected a number")),
     "words in a CSV": (("train", "words.csv", *TO_X), ("words.csv", "line 3", "'much'", "expected a number")),
     "empty CSV": (("train", "empty.csv", *TO_X), ("empty.csv", "no samples")),
     "lengths that disagree": (("convert", "mlp.npz", "--calibration", "uneven.npz", *TO_X), ("uneven.npz", "40", "39")),
