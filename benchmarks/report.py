@@ -41,7 +41,7 @@ def markdown(result: dict[str, Any], chart: str | None) -> str:
         "",
         f"Measured on {m['processor']}, {m['cores']} cores, {result['threads']} "
         f"thread(s); Python {m['python']}, {', '.join(f'{k} {v}' for k, v in result['versions'].items())}. "
-        "Parties take turns in every repeat; three numbers are minimum / median / maximum of the repeats. "
+        "Parties take turns in every repeat, each after a short run that is not timed; three numbers are minimum / median / maximum of the repeats. "
         "Thresholds at the 99.9th percentile, initial potential theta/2, pixels as constant current, peers in batches of "
         f"{result['batch']}. Ratios are times over that of `batched` (NumPy code generation), and over that of the target Cython, "
         "in the same repeat; above 1 is slower than ours. They are given only where the numbers of spikes differ by less than 1 %.",

@@ -30,19 +30,25 @@ class Rule:
     source: str
 
 
+REGISTER = "saturating register; nengo/nengo-loihi e564f66e, emulator/interface.py: np.clip of the voltage"
+
 RULES: dict[str, Rule] = {
-    "integrate": Rule("integrate", "v <- v + I", "perfect integrator"),
-    "leak_exact": Rule("leak_exact", "v <- v exp(-dt/tau), before the sum", "leaky integrate-and-fire, exact solution"),
+    "integrate": Rule("integrate", "v <- v + I", "perfect integrator; Rueckauer et al. 2017, doi:10.3389/fnins.2017.00682"),
+    "leak_exact": Rule("leak_exact", "v <- v exp(-dt/tau), before the sum", "leaky integrate-and-fire: exact solution of tau dv/dt = -v over a step"),
     "leak_shift": Rule("leak_shift", "v <- v - floor(v / 2^s), arithmetic shift", "Xylo; synsense/rockpool documentation"),
     "leak_decay12": Rule(
         "leak_decay12",
         "v <- sign(v) floor(|v| (4096 - d) / 4096)",
         "Loihi 1; Davies et al. 2018, doi:10.1109/MM.2018.112130359",
     ),
-    "floor": Rule("floor", "v <- max(v, v_floor)", "lower bound of a potential register"),
-    "saturate": Rule("saturate", "v <- clip(v, v_floor, v_ceiling)", "saturating register"),
-    "wrap": Rule("wrap", "v <- (v - v_floor) mod (v_ceiling - v_floor + 1) + v_floor", "two's complement register"),
-    "fire": Rule("fire", "n = [v >= theta], or [v > theta]", "conversion_methods section 2"),
+    "floor": Rule("floor", "v <- max(v, v_floor)", REGISTER),
+    "saturate": Rule("saturate", "v <- clip(v, v_floor, v_ceiling)", REGISTER),
+    "wrap": Rule(
+        "wrap",
+        "v <- (v - v_floor) mod (v_ceiling - v_floor + 1) + v_floor",
+        "two's complement; as the accumulator of nengo/nengo-loihi e564f66e, builder/discretize.py",
+    ),
+    "fire": Rule("fire", "n = [v >= theta], or [v > theta]", "Rueckauer et al. 2017, doi:10.3389/fnins.2017.00682; '>': Loihi, Davies et al. 2018"),
     "burst": Rule(
         "burst", "n = clip(floor(v / theta), 0, k)", "Li and Zeng 2022, arXiv:2204.13271; with '>': ceil(v / theta) - 1"
     ),
@@ -52,10 +58,18 @@ RULES: dict[str, Rule] = {
         "Wang et al. 2022, doi:10.24963/ijcai.2022/347",
     ),
     "signed_floor": Rule("signed_floor", "v <- max(v, 0) where m = 0, before n", "R0 of public code, without a source"),
-    "subtract": Rule("subtract", "v <- v - n theta", "reset by subtraction; Rueckauer et al. 2017"),
-    "zero": Rule("zero", "v <- 0 where n > 0, after this step's input was summed", "reset to zero; Diehl et al. 2015"),
-    "refractory_integrate": Rule("refractory_integrate", "n = 0 for R steps after a spike; v keeps summing", "-"),
-    "refractory_hold": Rule("refractory_hold", "n = 0 and v unchanged for R steps after a spike", "-"),
+    "subtract": Rule("subtract", "v <- v - n theta", "reset by subtraction; Rueckauer et al. 2017, doi:10.3389/fnins.2017.00682"),
+    "zero": Rule("zero", "v <- 0 where n > 0, after this step's input was summed", "reset to zero; Diehl et al. 2015, doi:10.1109/IJCNN.2015.7280696"),
+    "refractory_integrate": Rule(
+        "refractory_integrate",
+        "n = 0 for R steps after a spike; v keeps summing",
+        "absolute refractory period; Brian2, equations without (unless refractory), doi:10.7554/eLife.47314",
+    ),
+    "refractory_hold": Rule(
+        "refractory_hold",
+        "n = 0 and v unchanged for R steps after a spike",
+        "Loihi's refractory state; sagacitysite/brian2_loihi 9ac5842e, loihi_neuron_group.py",
+    ),
 }
 
 

@@ -36,7 +36,7 @@ class ReadoutKind:
 
 
 READOUTS: dict[str, ReadoutKind] = {
-    "potential": ReadoutKind("potential", "y = (v_T - v_init) / T", "analog read-out; conversion_methods section 7", False),
+    "potential": ReadoutKind("potential", "y = (v_T - v_init) / T", "accumulated output current; Rueckauer et al. 2017, doi:10.3389/fnins.2017.00682", False),
     "delayed": ReadoutKind(
         "delayed", "y = (v_T - v_t0) / (T - t0)", "Hwang et al. 2021, doi:10.3389/fnins.2021.629000", False
     ),

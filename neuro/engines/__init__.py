@@ -42,7 +42,8 @@ class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     ``kernel``: ``"auto"`` (numba, or SciPy where it is absent), ``"numba"``, ``"scipy"``;
     ``neurons``: ``"auto"`` (sums, threshold and reset of simple integrate-and-fire neurons in one compiled loop where the kernel is
     numba), ``"brian2"`` (thresholds and resets of all neurons by Brian2's generated code);
-    ``dt``: Brian2's time step [s]; ``device``: of the engine ``synapses``;
+    ``dt``: Brian2's time step [s]; ``device``: of the engine ``synapses`` (``"cpp_standalone"``: a C++ program, compiled by the first run
+    of a network and T and kept for those that follow, where only the inputs are new);
     ``workers``: processes over disjoint samples, this one among them, whose results are those of one process. The others stay
     for later runs (``neuro.engines.processes``); the first run goes on alone for the seconds they take to start.
     """

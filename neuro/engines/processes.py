@@ -30,9 +30,13 @@ class Died(Exception):
 
 
 class Worker:
-    """One process and the thread that speaks with it; ``wake`` lets the thread do something with the process."""
+    """One process and the thread that speaks with it; ``wake`` lets the thread do something with the process.
 
-    def __init__(self, threads: int) -> None:
+    ``module``: whose ``main`` the process runs.
+    """
+
+    def __init__(self, threads: int, module: str = "neuro.engines.worker") -> None:
+        self._module = module
         self._environment = {name: os.environ.get(name, str(threads)) for name in THREADS}
         self._wishes: queue.SimpleQueue[Callable[[Worker], None] | None] = queue.SimpleQueue()
         self._closed = False
@@ -51,7 +55,7 @@ class Worker:
         apart: dict[str, Any] = {"process_group": 0}
         if sys.platform == "win32":
             apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-        code = f"import sys; sys.path[:] = {sys.path!r}; from neuro.engines.worker import main; main()"
+        code = f"import sys; sys.path[:] = {sys.path!r}; from {self._module} import main; main()"
         try:
             return subprocess.Popen(
                 [sys.executable, "-c", code],

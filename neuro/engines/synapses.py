@@ -4,7 +4,7 @@
 before ``run``. Samples follow each other window by window in one run, as in the batched
 engine with a batch of one. Device ``runtime`` (NumPy or Cython), or ``cpp_standalone``: compiled
 once, run again with new inputs through ``run_args``, in a process of its own, because
-Brian2's device is global.
+Brian2's device is global; later runs of the same network take the same program.
 """
 
 from __future__ import annotations
@@ -331,7 +331,7 @@ def run(low: Lowered, task: Task, options: EngineOptions) -> tuple[Tally, dict[s
     tally = Tally(low, task)
     every_step = task.faults is not None
     width = sum(n.size * (task.n_steps if n.spec.encoder or every_step else 1) for n in low.neurons) * 8 * task.n_positions
-    block = max(1, min(task.n_samples, task.batch_size or BLOCK_BYTES // max(width, 1)))
+    block = max(1, task.batch_size or BLOCK_BYTES // max(width, 1))
     info = {
         "target": options.target if options.device == "runtime" else "cpp",
         "device": options.device,
@@ -341,14 +341,14 @@ def run(low: Lowered, task: Task, options: EngineOptions) -> tuple[Tally, dict[s
     }
     if not task.n_samples:
         return tally, info
-    blocks = [np.arange(first, min(first + block, task.n_samples)) for first in range(0, task.n_samples, block)]
     if options.device == "cpp_standalone":
         from .standalone import run_blocks
 
-        results = run_blocks(low, task, options, blocks)
+        results = run_blocks(low, task, options, block)
     else:
-        results = (_run_block(low, task, options, rows) for rows in blocks)
-    for rows, result in zip(blocks, results, strict=True):
+        blocks = (np.arange(first, min(first + block, task.n_samples)) for first in range(0, task.n_samples, block))
+        results = ((rows, _run_block(low, task, options, rows)) for rows in blocks)
+    for rows, result in results:
         _tally(low, task, tally, rows, result)
         task.report(int(rows[-1]) + 1)
     return tally, info

@@ -1,4 +1,4 @@
-"""What a worker process does: wait for a part of a task, run it, send its counts back.
+"""What a worker process does: wait for a part of a task, run it, send its counts back; ``serve`` is the same for any message.
 
 Started by ``processes``; talks over its standard input and output in pickles. It ends at once when the pipe closes, whatever it is at,
 so that none outlives the process that started it.
@@ -11,6 +11,7 @@ import pickle
 import queue
 import signal
 import threading
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 IDLE_SECONDS = 600.0  # after which a worker without work ends, to give its memory back
@@ -18,24 +19,36 @@ READY = "ready"
 
 
 def main() -> None:
-    """Serve until the pipe closes or nothing has come for ``IDLE_SECONDS``."""
+    """Run the parts of tasks that are sent."""
+    network: Any = None
+
+    def perform(message: Any) -> tuple[bool, Any]:
+        nonlocal network
+        head, part = message
+        if head is not None:
+            network = _lowered(head)
+        return _perform(network, part)
+
+    serve(_load, perform)
+
+
+def serve(load: Callable[[], None], answer: Callable[[Any], Any]) -> None:
+    """Load, say so, and answer every message, until the pipe closes or nothing has come for ``IDLE_SECONDS``."""
     requests, answers = _pipes()
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests, inbox), daemon=True).start()
-    _load()
+    load()
+    # Brian2 installs a handler of its own; the process that started this one answers Ctrl-C.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _send(answers, READY)
-    network: Any = None
     while True:
         try:
             message = inbox.get(timeout=IDLE_SECONDS)
         except queue.Empty:
             os._exit(0)
-        head, part = message
-        if head is not None:
-            network = _lowered(head)
-        answer = _perform(network, part)
-        _send(answers, answer)
-        del answer, message, head, part  # nothing is held while the next one is awaited
+        reply = answer(message)
+        _send(answers, reply)
+        del reply, message  # nothing is held while the next one is awaited
 
 
 def _pipes() -> tuple[BinaryIO, BinaryIO]:
@@ -66,8 +79,6 @@ def _load() -> None:
 
     load_kernels("auto")
     assert batched
-    # Brian2 installs a handler of its own; the process that started this one answers Ctrl-C.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _lowered(head: Any) -> Any:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from neuro.encoding import with_encoder
 from neuro.engines import EngineOptions, simulate
 from neuro.errors import EngineError
 from neuro.network import Population, Projection, SpikingNetwork
@@ -47,18 +49,38 @@ def test_build_returns_brian2_objects_that_a_user_extends() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n_samples", [3, 8])
-def test_the_compiled_program_gives_the_same_answers(n_samples: int) -> None:
-    """Several blocks, the last one shorter, all run by one program."""
+def test_the_compiled_program_gives_the_same_answers_and_is_taken_again() -> None:
+    """Several blocks, the last one shorter, all run by one program; then new inputs, seeds and read-outs by the same one."""
     if not shutil.which("g++"):
         pytest.skip("no C++ compiler (g++) on this machine")
-    net, x = network(), np.random.default_rng(1).random((n_samples, 5))
+    import brian2
+
+    from neuro.engines import standalone
+
+    net = with_encoder(network(), "poisson")
     options = EngineOptions(device="cpp_standalone", batch_size=3)
-    compiled = simulate(net, x, 7, engine="synapses", options=options)
-    expected = simulate(net, x, 7, engine="reference")
-    np.testing.assert_array_equal(compiled.outputs, expected.outputs)
-    for name, counts in expected.spike_counts.items():
-        np.testing.assert_array_equal(compiled.spike_counts[name], counts)
+    programs = []
+    try:
+        for n_samples, seed in ((8, 0), (2, 5)):
+            x = np.random.default_rng(n_samples).random((n_samples, 5))
+            compiled = simulate(net, x, 7, engine="synapses", seed=seed, options=options)
+            expected = simulate(net, x, 7, engine="reference", seed=seed)
+            np.testing.assert_array_equal(compiled.outputs, expected.outputs)
+            assert sum(counts.sum() for counts in expected.spike_counts.values()) > 0
+            for name, counts in expected.spike_counts.items():
+                np.testing.assert_array_equal(compiled.spike_counts[name], counts)
+            programs += standalone._kept
+        assert len(programs) == 2 and programs[0] is programs[1] and programs[0].lives()
+        assert type(brian2.get_device()).__name__ == "RuntimeDevice"
+        folder = programs[0]._folder.name
+        assert Path(folder).exists()
+        with pytest.raises(EngineError, match="died"):
+            programs[0]._worker.kill()
+            programs[0]._worker._process.wait()
+            programs[0].ask("run", np.arange(3))
+    finally:
+        standalone.close()
+    assert not programs[0].lives() and not Path(folder).exists()
 
 
 def test_without_a_compiler_the_message_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
