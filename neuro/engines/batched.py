@@ -456,11 +456,9 @@ class _Simulation:
         if not layer.graded:
             self.kernels.split(layer.space, count, layer.size, ptr, col, layer.per_row, neuron)
             return Spikes(ptr, col, None, count)
-        ignored = np.zeros(layer.size, np.int64)
-        self.kernels.split(layer.space, count, layer.size, ptr, col, layer.per_row, ignored)
         assert layer.n is not None
-        val = layer.n[layer.space[:count]].astype(np.int32)
-        self._count_graded(layer, ptr, col, val, neuron)
+        val = np.empty(count, np.int32)
+        self.kernels.split_graded(layer.space, count, layer.size, layer.n, ptr, col, val, layer.per_row, neuron)
         return Spikes(ptr, col, val, count)
 
     def _masked(self, layer: _Layer, mask: Array, count: int) -> Spikes:
@@ -471,7 +469,7 @@ class _Simulation:
         row, col = np.divmod(events, layer.size)
         val = layer.n[events].astype(np.int32) if layer.graded and layer.n is not None else None
         size = np.ones(len(col), np.int64) if val is None else np.abs(val)
-        np.add.at(layer.neuron_counts, col, size)
+        layer.neuron_counts += np.bincount(col, weights=size, minlength=layer.size).astype(np.int64)
         layer.per_row[:] = np.bincount(row, weights=size, minlength=self.replicas).astype(np.int64)
         ptr = np.zeros(self.replicas + 1, np.int64)
         np.cumsum(np.bincount(row, minlength=self.replicas), out=ptr[1:])
@@ -483,12 +481,6 @@ class _Simulation:
         row = np.repeat(np.arange(self.replicas), np.diff(spikes.ptr))
         dense[row, spikes.col] = 1 if spikes.val is None else spikes.val
         return dense
-
-    def _count_graded(self, layer: _Layer, ptr: Array, col: Array, val: Array, neuron: Array) -> None:
-        size = np.abs(val)
-        np.add.at(neuron, col, size)
-        row = np.repeat(np.arange(self.replicas), np.diff(ptr))
-        layer.per_row[:] = np.bincount(row, weights=size, minlength=self.replicas).astype(np.int64)
 
     def _encoded_spikes(self, layer: _Layer) -> Spikes:
         fired = self._encoded(layer)

@@ -42,6 +42,30 @@ def split(events, count, size, ptr, col, per_row, per_neuron):  # type: ignore[n
 
 
 @jit
+def split_graded(events, count, size, values, ptr, col, val, per_row, per_neuron):  # type: ignore[no-untyped-def]
+    """``split`` for spikes with a value: ``values`` by flat event go to val, and every event counts as often as its magnitude."""
+    row, base, within = 0, 0, 0
+    ptr[0] = 0
+    for i in range(count):
+        event = events[i]
+        while event >= base + size:
+            per_row[row] = within
+            within = 0
+            row += 1
+            base += size
+            ptr[row] = i
+        neuron, value = event - base, values[event]
+        col[i], val[i] = neuron, value
+        per_neuron[neuron] += abs(value)
+        within += abs(value)
+    per_row[row] = within
+    for r in range(row + 1, len(ptr)):
+        ptr[r] = count
+    for r in range(row + 1, len(per_row)):
+        per_row[r] = 0
+
+
+@jit
 def integrate(v, rows, base, own, gain, Wt, ptr, col, acc, small, chunk):  # type: ignore[no-untyped-def]
     """Add base[row * own] and gain * (sum of the rows of Wt that spiked) to v[row]."""
     for index in range(len(rows)):

@@ -21,6 +21,20 @@ def split(events: Array, count: int, size: int, ptr: Array, col: Array, per_row:
     np.cumsum(per_row, out=ptr[1:])
 
 
+def split_graded(
+    events: Array, count: int, size: int, values: Array, ptr: Array, col: Array, val: Array, per_row: Array, per_neuron: Array
+) -> None:
+    """``split`` for spikes with a value: every event counts as often as its magnitude."""
+    row, neuron = np.divmod(events[:count], size)
+    col[:count], val[:count] = neuron, values[events[:count]]
+    much = np.abs(val[:count])
+    # Sums of bincount are float64: exact far beyond what a step can send.
+    per_row[:] = np.bincount(row, weights=much, minlength=len(per_row))
+    per_neuron += np.bincount(neuron, weights=much, minlength=size).astype(np.int64)
+    ptr[0] = 0
+    np.cumsum(np.bincount(row, minlength=len(per_row)), out=ptr[1:])
+
+
 def add_base(v: Array, rows: Array, base: Array, own: int) -> None:
     """Add base[row * own] to v[row]."""
     v[rows] += base[rows * own].astype(v.dtype)
