@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 import numpy as np
@@ -59,6 +59,16 @@ class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 ROUNDING = 2.0**-12  # of the calibrated range
+
+
+# Options that only some engines heed. ``dt``, ``batch_size`` and ``workers`` are any engine's: where one has no use for them, nothing differs.
+HEEDED = {
+    "target": ("batched", "synapses"),
+    "delivery": ("batched",),
+    "kernel": ("batched",),
+    "neurons": ("batched",),
+    "device": ("synapses",),
+}
 
 
 class InputRangeWarning(UserWarning):
@@ -182,10 +192,7 @@ def _simulate(
     if engine not in ENGINES:
         raise SpecError(f"engine {engine!r} is not known{nearest(engine, ENGINES)}")
     _whole(n_steps)
-    if options.batch_size is not None and options.batch_size < 1:
-        raise SpecError(f"batch_size is {options.batch_size}, expected 1 or more")
-    if options.workers < 1:
-        raise SpecError(f"workers is {options.workers}, expected 1 or more")
+    _check_options(options, engine)
     x = _inputs(net, inputs)
     check_record(record, net, len(x))
     if early_exit is not None and x.ndim == 3:
@@ -221,6 +228,28 @@ def _simulate(
         "seconds": time.perf_counter() - began,
         **info,
     }
+
+
+def _check_options(options: EngineOptions, engine: str) -> None:
+    """Refuse values that no engine has, and what this engine would not heed."""
+    wrong = []
+    for name, kind in get_type_hints(EngineOptions).items():
+        if get_origin(kind) is Literal and getattr(options, name) not in get_args(kind):
+            wrong.append(f"{name} is {getattr(options, name)!r}, expected {' or '.join(map(repr, get_args(kind)))}")
+    if not (isinstance(options.dt, int | float) and 0 < options.dt < np.inf):
+        wrong.append(f"dt is {options.dt!r}, expected a time step above 0 [s]")
+    for name in ("batch_size", "workers"):
+        value = getattr(options, name)
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1
+        if not whole and not (name == "batch_size" and value is None):
+            wrong.append(f"{name} is {value!r}, expected an integer of 1 or more")
+    if wrong:
+        raise SpecError("; ".join(wrong))
+    usual = EngineOptions()
+    unheeded = [name for name, engines in HEEDED.items() if engine not in engines and getattr(options, name) != getattr(usual, name)]
+    if unheeded:
+        said = (f"{name}={getattr(options, name)!r}, which {' and '.join(map(repr, HEEDED[name]))} can" for name in unheeded)
+        raise EngineError(f"engine {engine!r} cannot heed {'; '.join(said)}; leave the option out or change the engine")
 
 
 def _whole(n_steps: Any) -> None:

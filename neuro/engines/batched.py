@@ -36,7 +36,7 @@ from . import replicas as batch
 from .brian import brian2
 from .delivery import Delivery, Firing, Spikes, load_kernels
 from .lowering import Lowered, Neurons, Synapses, lower
-from .model import SCHEDULE, Clock, code_object_class, interruptible, neuron_group, state_type
+from .model import SCHEDULE, Clock, code_object_class, compiling, interruptible, neuron_group, state_type
 from .task import Tally, Task
 
 if TYPE_CHECKING:
@@ -166,6 +166,7 @@ class _Simulation:
         self.source = low  # the network as given; ``low`` is the one that runs
         low = low if plan is None else lower(plan.network)
         self.low, self.task, self.tally, self.replicas, self.plan = low, task, tally, replicas, plan
+        self.target = options.target
         self.period = task.n_steps if plan is None else plan.period
         self.t = -1
         self.depth = low.network.depth
@@ -243,7 +244,7 @@ class _Simulation:
         batches = -(-task.n_samples // self.replicas)
         steps = batches * task.n_positions * self.period + self.depth - 1
         try:
-            with interruptible():
+            with interruptible(), compiling(self.target):
                 self.network.run(steps * self.clock.dt, namespace={})
         finally:
             self.kernel_used = {d.name: d.description for found in self.incoming.values() for _, _, d in found}

@@ -8,6 +8,7 @@ a reset to zero.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import re
 from collections.abc import Iterator
 from importlib import import_module
@@ -22,6 +23,7 @@ from .lowering import LARGEST, Neurons
 
 SCHEDULE = ["start", "synapses", "groups", "thresholds", "resets", "end"]
 INT32 = 2.0**31 - 1
+COMPILER_ERRORS = ("CompileError", "LinkError", "DistutilsExecError", "DistutilsPlatformError")  # of setuptools, in any of its modules
 
 
 class Clock(brian2.Clock):
@@ -32,9 +34,34 @@ class Clock(brian2.Clock):
 
 
 def code_object_class(target: str) -> Any:
-    """Return Brian2's code object class of a target, without touching its global preferences."""
+    """Return Brian2's code object class of a target, without touching its global preferences.
+
+    Raises EngineError where the target is ``"cython"`` and Cython is absent.
+    """
+    if target == "cython" and importlib.util.find_spec("Cython") is None:
+        raise EngineError("target 'cython' needs Cython, which is not installed: pip install cython, or use target='numpy'")
     module, name = ("numpy_rt", "NumpyCodeObject") if target == "numpy" else ("cython_rt", "CythonCodeObject")
     return getattr(import_module(f"brian2.codegen.runtime.{module}"), name)
+
+
+@contextlib.contextmanager
+def compiling(target: str) -> Iterator[None]:
+    """Say what is missing where the code of a target cannot be compiled.
+
+    A compiler is not looked for beforehand: code that was compiled once lies in Brian2's cache and needs none.
+    """
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and type(cause).__name__ not in COMPILER_ERRORS:
+            cause = cause.__cause__ or cause.__context__
+        if target != "cython" or cause is None:
+            raise
+        raise EngineError(
+            f"target 'cython' needs a C++ compiler, and compiling failed ({cause}): install one (Debian: apt-get install g++; "
+            "macOS: xcode-select --install; Windows: Visual Studio Build Tools), or use target='numpy'"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from ..neurons import brian2_rules
 from ..readout import Reader, Readout
 from .brian import brian2
 from .lowering import LARGEST, Lowered, Neurons, lower
-from .model import SCHEDULE, code_object_class, identifier, interruptible
+from .model import SCHEDULE, code_object_class, compiling, identifier, interruptible
 from .task import Tally, Task
 
 if TYPE_CHECKING:
@@ -367,9 +367,10 @@ def _run_block(low: Lowered, task: Task, options: EngineOptions, rows: Array) ->
         raise EngineError("Brian2's device is not 'runtime' in this process; call brian2.set_device('runtime')")
     n_windows = len(rows) * task.n_positions
     code_class = code_object_class(options.target)
-    model = _build(low, task, input_arrays(low, task, rows), n_windows, options.dt, code_class)
-    with interruptible():
-        model.network.run(model.duration, namespace={})
+    with compiling(options.target):  # Brian2 compiles synapses as they are made
+        model = _build(low, task, input_arrays(low, task, rows), n_windows, options.dt, code_class)
+        with interruptible():
+            model.network.run(model.duration, namespace={})
     result = collect(model, options.dt)
     model.network.remove(*model.network.objects)
     return result

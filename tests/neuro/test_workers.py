@@ -308,5 +308,5 @@ def test_every_worker_has_weights_and_its_share_of_inputs(stubs: None) -> None:
 
 
 def test_workers_below_one_are_refused() -> None:
-    with pytest.raises(SpecError, match="workers is 0, expected 1 or more"):
+    with pytest.raises(SpecError, match="workers is 0, expected an integer of 1 or more"):
         simulate(chain(2), np.zeros((1, 6)), 2, options=EngineOptions(workers=0))
