@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from neuro.engines import EngineOptions
-from neuro.errors import EngineError, StoreError
+from neuro.errors import DiskFullError, EngineError, StoreError
 from neuro.progress import Progress, ProgressCallback
 
 from . import faults, rounding
@@ -23,7 +23,7 @@ from .files import load_data
 from .plan import resolved
 from .probes import probe
 from .stages import Context, Outcome, Stage, load_engines, network_key, one_run_key, stages_of, work
-from .store import DiskFullError, Status, Store, TrialResult
+from .store import Status, Store, TrialResult
 
 DEATHS = 2  # a job is tried on a second worker, then given up
 
@@ -275,7 +275,7 @@ def _drive(
                 state.ready.appendleft(report.name)
                 continue
             if outcome.status == "full":
-                raise DiskFullError(outcome.reason)
+                raise DiskFullError(f"{outcome.reason}; {_room_left_to_make(state, store)}")
             best = max((a for a in (best, outcome.accuracy) if a is not None), default=None)
             _finish(report.name, outcome, state, store)
         done = sum(key in state.finished for key in state.trials)
@@ -288,6 +288,18 @@ def _drive(
             if best is not None:
                 info["best"] = best
             progress(Progress("trials", present + done, total, info))
+
+
+def _room_left_to_make(state: _State, store: Store) -> str:
+    """Return how much the rest of the run may need, by the mean size of what the store holds of it."""
+    left = Counter("trial" if name in state.trials else "stage" for name in state.jobs if name not in state.finished)
+    sizes = {
+        "trial": store.sizes(store.trials),
+        "stage": store.sizes(store.shared_folder),
+    }
+    needed = sum(n * sum(sizes[kind]) / len(sizes[kind]) for kind, n in left.items() if sizes[kind])
+    count = f"{left['trial']:,} trial{'' if left['trial'] == 1 else 's'}"
+    return f"{count} to go" + (f", which may need some {needed / 1e6:.1f} MB in all" if sizes["trial"] else "")
 
 
 def _judge(report: Report, state: _State, retried: bool) -> Outcome | None:

@@ -31,6 +31,7 @@ from neuro.engines import ENGINES, EngineOptions, Record, depends_on_steps, simu
 from neuro.errors import (
     CapacityError,
     ConversionError,
+    DiskFullError,
     EngineError,
     NetworkError,
     SpecError,
@@ -48,7 +49,7 @@ from .config import Trial
 from .datasets import Dataset
 from .files import chip_path, find_file, load_data
 from .provenance import forget_peak, machine, peak_memory, versions
-from .store import DiskFullError, Store, TrialResult, key_of
+from .store import Store, TrialResult, key_of
 
 Array = np.ndarray
 T = TypeVar("T")

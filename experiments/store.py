@@ -13,12 +13,10 @@ named by their content, two processes that finish the same trial together leave 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import io
 import json
 import os
-import shutil
 import time
 import uuid
 import warnings
@@ -181,6 +179,16 @@ class Store:
         """Return where a shared stage is, or would be."""
         return self.shared_folder / f"{kind}-{key[:32]}.npz"
 
+    def sizes(self, folder: Path) -> list[int]:
+        """Return the sizes of what a folder of the store holds, one a trial or a shared stage [byte]."""
+        of = {key: 0 for key in self.keys()} if folder == self.trials else {path.stem: 0 for path in folder.glob("*.npz")}
+        for path in folder.iterdir():
+            name = path.stem.split("-")[0] if folder == self.trials else path.stem
+            if name in of:
+                with contextlib.suppress(FileNotFoundError):  # another process sets it aside
+                    of[name] += path.stat().st_size
+        return list(of.values())
+
     def damaged(self) -> list[str]:
         """Return the names and reasons of the files that were set aside."""
         notes = sorted(self.aside.glob("*.reason")) if self.aside.exists() else []
@@ -263,22 +271,8 @@ class Store:
         draft.unlink(missing_ok=True)
 
     def _write(self, path: Path, data: bytes) -> None:
-        try:
-            write_atomically(path, data)
-            _sync_folder(path.parent)
-        except StoreError as error:
-            cause = error.__cause__
-            if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise DiskFullError(
-                    f"{self.folder}: the disk is full; this result needs {len(data):,} bytes, "
-                    f"{shutil.disk_usage(self.folder).free:,} are free. Everything reported done is safe: "
-                    "make room and run the same command again"
-                ) from error
-            raise
-
-
-class DiskFullError(StoreError):
-    """No room for a result; the run stops, and goes on where it stopped when run again."""
+        write_atomically(path, data)
+        _sync_folder(path.parent)
 
 
 RECORD = ("format", "version", "key", "trial", "status", "result", "provenance", "reason", "trace", "arrays")

@@ -22,13 +22,19 @@ from typing import Any
 
 import numpy as np
 
-from .errors import StoreError
+from .errors import DiskFullError, StoreError
 
 HEADER = "header.json"
+FULL = (errno.ENOSPC, errno.EDQUOT)  # no room left on the device, or in the user's share of it
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
-    """Write ``data`` to a draft in the same folder, flush it to disk, and rename it to ``path``."""
+    """Write ``data`` to a draft in the same folder, flush it to disk, and rename it to ``path``.
+
+    Raises
+    ------
+    DiskFullError : no room; says how much is needed and how much is free. StoreError : another reason.
+    """
     target = Path(path)
     draft: str | None = None
     try:
@@ -42,7 +48,9 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
         os.replace(draft, target)
         draft = None
     except OSError as error:
-        raise StoreError(f"{target}: cannot be written ({_reason(error, target, len(data))}); nothing was written") from error
+        if error.errno in FULL:
+            raise DiskFullError(f"{target}: the disk is full; {_room(target, len(data))}; make room and try again") from error
+        raise StoreError(f"{target}: cannot be written ({error.strerror or error}); nothing was written") from error
     finally:
         if draft is not None:
             with contextlib.suppress(OSError):
@@ -50,11 +58,12 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> Path:
     return target
 
 
-def _reason(error: OSError, target: Path, size: int) -> str:
-    """Return why a file could not be written and, where room is what lacks, how much of it."""
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return error.strerror or str(error)
-    return f"the disk is full: it needs {size:,} bytes, {shutil.disk_usage(target.parent).free:,} are free; make room and try again"
+def _room(target: Path, size: int) -> str:
+    """Return how much a file needs, and how much is free where its folder could be made."""
+    needed = f"this file needs {size:,} bytes"
+    with contextlib.suppress(OSError):
+        return f"{needed}, {shutil.disk_usage(target.parent).free:,} are free"
+    return needed
 
 
 def _umask() -> int:

@@ -45,6 +45,10 @@ class StoreError(SpikeportError, RuntimeError):
     """A result file or folder cannot be read or written."""
 
 
+class DiskFullError(StoreError):
+    """No room for a file; what was written before is whole."""
+
+
 class VerificationError(SpikeportError, RuntimeError):
     """A converted network does not compute what its source computes."""
 

@@ -182,7 +182,7 @@ def test_a_full_disk_is_named_and_leaves_no_half_file(bench: Path, tmp_path: Pat
     monkeypatch.setattr("neuro.archive.os.fsync", full)
     arguments = ("deploy", str(bench / "mlp-snn.npz"), "--out", "d.npz") if command == "deploy" else ("compare", "demo.toml", "--out", "r")
     done = spikeport(*arguments, cwd=tmp_path, status=1)
-    assert re.search(r"the disk is full[:;] (it|this result) needs [\d,]+ bytes, [\d,]+ are free.*make room", done.err)
+    assert re.search(r"the disk is full; this file needs [\d,]+ bytes, [\d,]+ are free.*make room", done.err)
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
 
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.store import DiskFullError, Store, TrialResult, canonical, key_of
-from neuro.errors import StoreError
+from experiments.store import Store, TrialResult, canonical, key_of
+from neuro.errors import DiskFullError, StoreError
 
 KEY = "ab" * 32
 pytestmark = pytest.mark.filterwarnings("ignore:.*damaged.*set aside")
@@ -124,7 +124,7 @@ def test_a_full_disk_stops_cleanly_and_loses_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr("neuro.archive.os.fsync", full)
     other = "cd" * 32
-    with pytest.raises(DiskFullError, match=r"disk is full; this result needs [\d,]+ bytes.*run the same command again"):
+    with pytest.raises(DiskFullError, match=r"disk is full; this file needs [\d,]+ bytes, [\d,]+ are free"):
         store.put(result(key=other))
     monkeypatch.undo()
     assert store.status(other) is None
