@@ -67,7 +67,7 @@ def calibration(draft: Draft, options: CalibrationOptions) -> Draft:
     doi:10.1007/s11263-024-02046-2.
 
     Departs: the read-out is corrected too; the quantiser of the weight fit starts at v0, as the neurons do; the learning rate
-    is a tenth of the published one, which overfits 1,024 samples on fully connected layers.
+    is a tenth of the published one, which overfits 1,024 samples on fully connected layers, and 2,000 iterations instead of 5,000.
 
     Raises
     ------

@@ -29,9 +29,9 @@ def cos(draft: Draft, options: COSOptions) -> Draft:
     In units of theta, with m- the lowest potential at a spike before the reset and m+ the highest potential at a silent step
     of the rho steps:
 
-        v(rho) < 0 and the neuron fired:   v0 = 1/2 - max(1, m- - (1 - margin))      one spike fewer
-        v(rho) >= 1 and it was once silent: v0 = 1/2 + max(1, (1 + margin) - m+)     one spike more
-        otherwise:                          v0 = 1/2
+        v(rho) < 0 and the neuron fired:    v0 = v_init - max(1, m- - (1 - margin))   one spike fewer
+        v(rho) >= 1 and it was once silent: v0 = v_init + max(1, (1 + margin) - m+)   one spike more
+        otherwise:                          v0 = v_init
 
     The layer then replays its input from the start for T steps. Every spiking layer adds rho steps to the latency.
     Declared on the network as ``Protocol("cos", pre_steps=rho * number of spiking layers)``; chips refuse it.
@@ -40,8 +40,9 @@ def cos(draft: Draft, options: COSOptions) -> Draft:
 
     Source: Hao et al. 2023, "Bridging the gap between ANNs and SNNs by calibrating offset spikes", ICLR 2023, arXiv:2302.10685.
 
-    Departs: a neuron that fired in all rho steps has no silent step and keeps v0 = 1/2 (the released code then starts it at
-    about 1000 theta, so that it fires at every step); offered for plain ReLU networks too.
+    Departs: a neuron that fired in all rho steps has no silent step and keeps v_init (the released code then starts it at
+    about 1000 theta, so that it fires at every step); v_init may be another than 1/2; offered for plain ReLU
+    networks too.
     """
     refuse(draft, "cos", recurrent=True)
     draft = with_default_thresholds(draft)

@@ -33,13 +33,14 @@ class GaussianOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 def gaussian(draft: Draft, options: GaussianOptions) -> Draft:
     """Set theta to the least-squares threshold of an n-level rounding quantiser whose input z is Gaussian.
 
-    With n = T (T Gamma for bursts), c_i = (2i - 1) theta/(2n), h_i = erfc((c_i - mu)/(sqrt(2) sigma)), mu and sigma of z over
+    With n = T, c_i = (2i - 1) theta/(2n), h_i = erfc((c_i - mu)/(sqrt(2) sigma)), mu and sigma of z over
     the calibration data, iterate theta <- k theta with
 
         k = [ (mu/theta) (1/n) sum h_i + (sigma/theta) sqrt(2/pi) (1/n) sum exp(-(c_i - mu)^2 / (2 sigma^2)) ]
             / sum ((2i - 1)/n^2) h_i
 
-    which is the Lloyd iteration theta <- E[z q]/E[q^2].
+    which is the Lloyd iteration theta <- E[z q]/E[q^2], q the quantised z in units of theta. Of bursts of up to Gamma spikes n is T Gamma,
+    and what comes out is the largest rate, Gamma theta.
 
     Source: Huang et al. 2025, "Differential coding for training-free ANN-to-SNN conversion", ICML 2025, arXiv:2503.00301.
 
@@ -61,7 +62,8 @@ def gaussian(draft: Draft, options: GaussianOptions) -> Draft:
         mean = grouped_mean(total[i] / count[i], group)
         power = grouped_mean(squares[i] / count[i], group)
         sigma = np.sqrt(np.maximum(power - mean**2, 0))
-        thetas[i] = least_squares_threshold(mean, sigma, n_steps * draft.neurons[i].max_spikes, options.iterations)
+        most = draft.neurons[i].max_spikes
+        thetas[i] = least_squares_threshold(mean, sigma, n_steps * most, options.iterations) / most
     draft = draft.with_thresholds(thetas, options.floor)
     return replace(draft, for_t=n_steps)
 

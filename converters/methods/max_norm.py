@@ -93,6 +93,8 @@ def _from_model(draft: Draft, options: MaxNormOptions) -> dict[int, Array]:
             bound = bound + _largest(skip.weight, lows[skip.source + 1], highs[skip.source + 1])
         theta = np.minimum(grouped_max(bound, groups(layer, options.per_neuron)), layer.ceiling)
         thetas[i] = theta
+        if options.per_neuron and (theta > 0).any():  # a threshold that the floor raises sends more to the layers above
+            theta = np.maximum(theta, options.floor * float(np.median(theta[theta > 0])))
         lows.append(np.zeros_like(theta))
         highs.append(theta)
     return thetas

@@ -360,6 +360,36 @@ def test_what_is_no_array_of_numbers_is_refused_by_name() -> None:
         convert(relu_network(), calibration=inputs().tolist())
 
 
+@pytest.mark.parametrize("most", [1, 5])
+def test_gaussian_thresholds_are_those_of_least_squares_for_bursts_too(most: int) -> None:
+    """One neuron with a Gaussian drive, against every threshold of a fine grid."""
+    z = np.random.default_rng(0).normal(0.2, 1.0, (40_000, 1)).astype(np.float32)
+    one = np.ones((1, 1), np.float32)
+    mlp = MLP((Dense(one, np.zeros(1, np.float32)), Dense(one, np.zeros(1, np.float32), "identity")), task="regression")
+    n_steps, grid = 2, np.linspace(0.1, 4, 400)
+
+    def error(theta: float) -> float:
+        sent = theta / n_steps * np.clip(np.floor(0.5 + n_steps * z / theta), 0, most * n_steps)
+        return float(((sent - np.maximum(z, 0)) ** 2).mean())
+
+    method = [*([{"name": "burst", "max_spikes": most}] if most > 1 else []), "gaussian"]
+    theta = convert(mlp, calibration=z, method=method, n_steps=n_steps, check=False)["hidden1"].v_threshold
+    assert error(float(theta)) < 1.01 * min(map(error, grid))
+
+
+def test_no_drive_exceeds_a_threshold_that_the_weights_alone_decide() -> None:
+    """Neurons with tiny weights too, whose thresholds are raised, and send more than their bound."""
+    mlp = relu_network()
+    first = mlp.layers[0]
+    scale = np.where(np.arange(first.n_out) % 2, 1, 0.01).astype(np.float32)
+    mlp = replace(mlp, layers=(replace(first, weight=first.weight * scale[:, None], bias=first.bias * scale), *mlp.layers[1:]))
+    snn = convert(mlp, calibration=inputs(), method={"name": "max_norm", "basis": "model", "per_neuron": True}, check=False)
+    one, two = (per_neuron(snn[name].v_threshold, snn[name].size) for name in ("hidden1", "hidden2"))
+    assert snn.info["steps"]["thresholds"]["hidden1"]["raised"] >= 1
+    layer = mlp.layers[1]
+    assert (np.maximum(layer.weight, 0) @ one + np.maximum(layer.bias, 0) <= two * (1 + 1e-6)).all()
+
+
 def test_a_bias_per_step_helps_signed_neurons() -> None:
     """The mean of what signed neurons send comes closer to the ANN's, on the calibration samples."""
     mlp, x = relu_network(), inputs()
