@@ -755,8 +755,11 @@ def _group_shape(names: Sequence[str] = tuple(SHAPES)) -> alt.Shape:
 
 
 def _above(chart: alt.Chart, y: alt.Y) -> alt.Chart:
-    """Write the name of a line, and its number, above it: beside it, long names would leave a narrow screen no room to draw."""
-    text = "datum.label + (datum.text ? ':  ' + datum.text : '')"
+    """Write the number of a line, and its name, above it: beside it, long names would leave a narrow screen no room to draw.
+
+    The number first: what does not fit a narrow screen is cut off at the end.
+    """
+    text = "(datum.text ? datum.text + '  ' : '') + datum.label"
     return chart.mark_text(align="left", dy=-11, limit=alt.ExprRef("width")).encode(y, x=alt.value(0), text="said:N").transform_calculate(said=text)
 
 

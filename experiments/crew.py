@@ -123,7 +123,7 @@ class Processes:
     def _hire(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_serve, args=(theirs,), daemon=True)
-        with _limited_threads(self._threads), _without_script():
+        with _limited_threads(self._threads), _without_script(), _deaf_to_ctrl_c():
             process.start()
         theirs.close()
         return _Worker(process, ours)
@@ -188,7 +188,10 @@ class Processes:
 
 
 def _serve(pipe: Any) -> None:
-    """Work through the jobs of a pipe until it closes; the parent alone answers Ctrl-C."""
+    """Work through the jobs of a pipe until it closes; the parent alone answers Ctrl-C.
+
+    Where signals cannot be blocked, Brian2's handler, which it sets when it is imported, may still hear it.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(EOFError, OSError):
         while (job := pipe.recv()) is not None:

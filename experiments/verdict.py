@@ -62,13 +62,16 @@ def verdict(
     summary = next(s for s in summaries if key in s.rows)
     many = sum(r.group == row.group and _chip(r) == _chip(row) for r in rows)
     why = "the cheapest that loses at most 1 point with 95 % confidence" if _close(row) else "the one that loses least"
+    if _close(row) and summary.n_seeds > 1 and (summary.loss is None or summary.loss.high > MARGIN):
+        # One trained network was sure enough, the method over all of them is not: both are told.
+        why = "the cheapest that with one of the seeds loses at most 1 point with 95 % confidence"
     of_many = f" (of {many} such runs {why}, chosen on these samples)" if many > summary.n_seeds else ""
     digital = next(iter(of_ann(conventional, row.ann)), None) if row.energy is not None else None
     where, cost = f"{_where(row)} the network{of_many}", _costs(row, digital)
     spent = "" if digital is None else _spent(row, digital)
     if row.accuracy is None or ann.accuracy is None:
-        answer = f" {spent}: it" if spent else ""
-        return f"{where}{answer} predicts the {row.n:,} test samples with R2 = {row.r2 or 0:.3f}, its source with {ann.r2 or 0:.3f}{cost}."
+        answer = _fit(row, ann, spent)
+        return f"{where} {answer}: it predicts the {row.n:,} test samples with R² = {row.r2 or 0:.3f}, its source with {ann.r2 or 0:.3f}{cost}."
     if summary.n_seeds > 1 and summary.accuracy is not None and summary.loss is not None:
         p = seeds_p(summaries, summary, rows)
         answer = _answer(summary.loss, p < REAL, f"{summary.n_seeds} seeds", spent)
@@ -92,6 +95,19 @@ def _spent(row: Row, digital: Conventional) -> str:
     """Return whether a row takes more energy than its source on digital hardware; a sum that lacks figures proves no saving."""
     told = against(dynamic(row), digital.energy)
     return ENERGY[told] + (", as far as figures are published" if told == "less" and row.energy and row.energy.missing else "")
+
+
+def fit_is_kept(row: Row, ann: Row) -> bool:
+    """Whether a regression explains as much of the spread as its source but for ``MARGIN``, on these samples."""
+    return (ann.r2 or 0.0) - (row.r2 or 0.0) <= MARGIN
+
+
+def _fit(row: Row, ann: Row, spent: str) -> str:
+    """Return whether a regression fits as well as its source and, where it is known, energy saved."""
+    kept = fit_is_kept(row, ann)
+    fit = "fits as well as its source" if kept else "fits worse than its source"
+    saves = "less energy" in spent and "more or" not in spent
+    return f"{fit} {'and' if kept == saves else 'but'} {spent}" if spent else fit
 
 
 def _answer(loss: Range, real: bool, judges: str, spent: str) -> str:

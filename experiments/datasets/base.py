@@ -84,7 +84,7 @@ class Dataset:
         """Return one line: size, inputs, classes, split."""
         total = len(self.x_train) + len(self.x_test)
         inputs = f"{self.x_train.shape[1]} x {self.n_in}" if self.sequences else f"{self.n_in}"
-        outputs = f"{self.n_out} classes" if self.task == "classification" else f"{self.n_out} values to predict"
+        outputs = f"{self.n_out} classes" if self.task == "classification" else f"{self.n_out} value{'' if self.n_out == 1 else 's'} to predict"
         seed = "" if self.seed is None else f", seed {self.seed}"
         return f"{self.name}: {total:,} samples, {inputs} inputs, {outputs} ({len(self.x_train):,} train / {len(self.x_test):,} test{seed})"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..comparison import Comparison, Row
 from ..designs import STANDING, against, dynamic, selected, short
 from ..units import percent, significant
-from ..verdict import MARGIN, REAL, seeds_p
+from ..verdict import MARGIN, REAL, fit_is_kept, seeds_p
 from .panels.panel import HALF_A_POINT, Focus, enough, full, points, quantity, quantity_range, times
 
 ENERGY = {
@@ -28,7 +28,7 @@ class Tile:
 
 def glance(at: Focus) -> list[Tile]:
     """Return the tiles that a comparison has data for: accuracy, energy or operations, latency, steps, room on the chip."""
-    found = (_accuracy(at), _energy(at) or _operations(at), _latency(at), _steps(at), _room(at))
+    found = (_accuracy(at) or _fit(at), _energy(at) or _operations(at), _latency(at), _steps(at), _room(at))
     return [tile for tile in found if tile is not None]
 
 
@@ -36,7 +36,12 @@ def _accuracy(at: Focus) -> Tile | None:
     row, ann = at.main, at.ann
     if row.accuracy is None or ann.accuracy is None or row.loss is None:
         return None
-    loss = row.loss
+    # The same numbers as the sentence above: over seeds where there are several.
+    summary = next((s for s in at.comparison.summaries if row.key in s.rows and s.n_seeds > 1), None)
+    loss, share, source, seeds = row.loss, row.accuracy.value, ann.accuracy.value, ""
+    if summary is not None and summary.accuracy is not None and summary.loss is not None:
+        loss, share, seeds = summary.loss, summary.accuracy.value, f", mean over {summary.n_seeds} seeds"
+        source = share + loss.value
     told = _told(at.comparison, row)
     if loss.high <= MARGIN:
         says = "Accuracy is kept, within a point"
@@ -45,10 +50,18 @@ def _accuracy(at: Focus) -> Tile | None:
     elif told:
         says = "Accuracy is gained"
     else:
-        says = "Too few samples to tell the accuracy from the ANN's"
-    change = "as the ANN" if loss.value == 0 else f"{points(loss.value)} {'below' if loss.value > 0 else 'above'} the ANN's {percent(ann.accuracy.value)}"
+        says = f"Too few {'seeds' if seeds else 'samples'} to tell the accuracy from the ANN's"
+    change = "as the ANN" if loss.value == 0 else f"{points(loss.value)} {'below' if loss.value > 0 else 'above'} the ANN's {percent(source)}"
     chance = "a real difference" if told else "which chance can explain"
-    return Tile(says, percent(row.accuracy.value), f"of {row.n:,} test samples right, {change}" + ("" if loss.value == 0 else f", {chance}"))
+    return Tile(says, percent(share), f"of {row.n:,} test samples right{seeds}, {change}" + ("" if loss.value == 0 else f", {chance}"))
+
+
+def _fit(at: Focus) -> Tile | None:
+    row, ann = at.main, at.ann
+    if row.r2 is None or ann.r2 is None:
+        return None
+    says = "Fits as well as the ANN" if fit_is_kept(row, ann) else "Fits worse than the ANN"
+    return Tile(says, f"R² {row.r2:.3f}", f"of {row.n:,} test samples; the ANN's is {ann.r2:.3f}, 1 is perfect")
 
 
 def _told(comparison: Comparison, row: Row) -> bool:

@@ -370,6 +370,25 @@ def test_the_verdict_over_seeds_is_about_their_mean():
     rows = [row(f"s{i}", "chip", 0.95, d, seed=i) for i, d in enumerate((-0.03, 0.03, 0.01, -0.012))]
     text = verdict([ANN, *rows], "s0", [], [summary(*rows)])
     assert "which 4 seeds cannot tell from none" in text
+    # Each network is sure of its own samples, the two together are sure of nothing: the sentence says both.
+    rows = [row(f"s{i}", "chip", 0.95, d, seed=i) for i, d in enumerate((-0.001, 0.003, -0.001, -0.001))]
+    rows = [replace(r, loss=Range(r.loss.value, r.loss.value - 0.001, r.loss.value + 0.001)) for r in rows]
+    loose = replace(summary(*rows), loss=Range(0.0, -0.03, 0.03))
+    other = [row("t", "chip", 0.95, 0.05), row("u", "chip", 0.95, 0.06), row("v", "chip", 0.95, 0.07)]
+    text = verdict([ANN, *rows, *other], "s0", [], [loose])
+    assert "the cheapest that with one of the seeds loses at most 1 point" in text and "may lose more than a point" in text
+
+
+def test_the_verdict_of_a_regression_says_first_whether_it_fits():
+    ann = replace(ANN, accuracy=None, r2=0.66)
+
+    def said(r2):
+        r = replace(row("x", "ideal", 0.95, 0.0), accuracy=None, loss=None, r2=r2)
+        alone = SeedSummary(r.label, r.group, r.settings, (r.key,), 1)
+        return verdict([ann, r], "x", [], [alone])
+
+    assert "the network fits worse than its source: it predicts" in said(0.41) and "R² = 0.410, its source with 0.660" in said(0.41)
+    assert "fits as well as its source" in said(0.655) and "fits as well as its source" in said(0.7)
 
 
 def test_the_verdict_of_the_experiment_is_one_sentence_about_its_headline(comparison):

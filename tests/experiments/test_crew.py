@@ -96,6 +96,24 @@ def test_a_worker_that_dies_while_idle_is_replaced():
         workers.close()
 
 
+def listen_to_ctrl_c():
+    """Do as packages do when they are imported: answer SIGINT oneself. Then receive one."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.05)
+    return "undisturbed"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_ctrl_c_does_not_reach_a_worker_whatever_it_imports():
+    workers = Processes(1)
+    try:
+        assert work_through(workers, [Job("x", listen_to_ctrl_c)])["x"].value == "undisturbed"
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    finally:
+        workers.close()
+
+
 def test_closing_ends_busy_workers(tmp_path):
     workers = Processes(2)
     workers.start(Job("x", wait_for, (str(tmp_path / "never"),)))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from samples import comparisons
 
-from experiments.comparison import Comparison, Range
+from experiments.comparison import Comparison, Range, SeedSummary
 from experiments.report import figures, html_fragment, index, index_of, page, report, report_markdown
 from experiments.report import pages as reports
 from experiments.report.glance import glance
@@ -126,6 +126,19 @@ def test_the_answer_at_a_glance_follows_the_numbers(small: Comparison) -> None:
     real = replace(small, tests=tuple(replace(t, real=True) for t in small.tests))
     assert glance(replace(at, main=main, comparison=real))[0].says == "Accuracy is lost"
     assert glance(replace(at, main=main, comparison=replace(small, tests=())))[0].says.startswith("Too few samples")
+
+
+def test_the_first_tile_tells_what_the_sentence_tells(small: Comparison) -> None:
+    """Over seeds where there are several, and of a regression how well it fits."""
+    at = focus(small)
+    assert at is not None
+    second = replace(at.main, key="seed1", loss=Range(at.main.loss.value + 0.02, 0.0, 0.03))  # type: ignore[union-attr]
+    mean = SeedSummary("chip", "chip", {}, (at.main.key, "seed1"), 2, accuracy=Range(0.90, 0.5, 1.0), loss=Range(0.01, -0.2, 0.2))
+    tile = glance(replace(at, comparison=replace(small, rows=(*small.rows, second), summaries=(mean,), tests=())))[0]
+    assert tile.number == "90.0 %" and "mean over 2 seeds" in tile.detail and tile.says.startswith("Too few seeds")
+    fit = focus(comparisons.regression())
+    assert fit is not None
+    assert glance(fit)[0].says.startswith("Fits") and glance(fit)[0].number == f"R² {fit.main.r2:.3f}"
 
 
 def test_steps_are_shown_of_the_longest_run_that_gives_the_same_answers(small: Comparison) -> None:
