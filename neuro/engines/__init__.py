@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -37,7 +38,7 @@ ENGINES: dict[str, str] = {
 class EngineOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How an engine works; nothing here changes a spike of a network on a grid.
 
-    ``batch_size``: replicas in a batch (None: chosen from the cache); ``target``: Brian2's code generation;
+    ``batch_size``: replicas in a batch (None: chosen from the cache and the free memory); ``target``: Brian2's code generation;
     ``delivery``: ``"auto"`` (event-driven, or dense where a layer is so active that it wins), ``"events"``, ``"dense"``;
     ``kernel``: ``"auto"`` (numba, or SciPy where it is absent), ``"numba"``, ``"scipy"``;
     ``neurons``: ``"auto"`` (sums, threshold and reset of simple integrate-and-fire neurons in one compiled loop where the kernel is
@@ -215,7 +216,10 @@ def _simulate(
         faults=faults,
         also=also,
     )
-    memory.check(net, task, engine, replicas(net, task.n_samples, engine, options), options.workers)
+    wanted = replicas(net, task.n_samples, engine, options)
+    fitting = memory.fitting_batch(net, task, engine, wanted, options.workers, given=options.batch_size is not None)
+    if fitting < wanted:
+        options, task = msgspec.structs.replace(options, batch_size=fitting), replace(task, batch_size=fitting)
     began = time.perf_counter()
     with streamed(task, options.workers) as task:
         tally, info = run_task(net, task, engine, options)

@@ -1,4 +1,4 @@
-"""What a run will hold in memory, and what the machine has free: a run that cannot fit is refused before it starts."""
+"""What a run will hold in memory, and what the machine has free: its batch is made to fit, or it is refused before it starts."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ def base_bytes(network: SpikingNetwork, task: Task, engine: str, workers: int) -
     return workers * weights + 3 * results + task.x.nbytes * others / workers + started * PROCESS_BYTES
 
 
-def check(network: SpikingNetwork, task: Task, engine: str, batch: int, workers: int) -> None:
-    """Refuse a run that needs more memory than is free.
+def fitting_batch(network: SpikingNetwork, task: Task, engine: str, batch: int, workers: int, given: bool) -> int:
+    """Return a batch size that fits the free memory: ``batch``, or less where it was not ``given`` by the user.
 
     Raises
     ------
@@ -93,15 +93,16 @@ def check(network: SpikingNetwork, task: Task, engine: str, batch: int, workers:
     """
     free = free_bytes()
     if free is None:
-        return
+        return batch
     workers = max(1, min(workers, task.n_samples))
     base, each = base_bytes(network, task, engine, workers), replica_bytes(network, task, engine)
-    usable = MARGIN * free - base
     needed = base + workers * batch * each
     if needed <= MARGIN * free:
-        return
+        return batch
+    fitting = int((MARGIN * free - base) // (workers * each))
+    if fitting >= 1 and not given:
+        return fitting
     what = f"the run needs about {needed / 1e9:.3g} GB and {free / 1e9:.3g} GB are free"
-    fitting = int(usable // (workers * each))
     if fitting >= 1:
         raise EngineError(f"{what}; use batch_size={fitting} or less")
     raise EngineError(

@@ -277,6 +277,10 @@ def test_a_run_that_does_not_fit_is_refused_with_the_batch_that_does(monkeypatch
     simulate(network, x, 4, options=EngineOptions(batch_size=fitting))
     with pytest.raises(EngineError, match="use batch_size="):
         simulate(network, x, 4, options=EngineOptions(batch_size=fitting + 1))
+    whole = simulate(network, x, 4)
+    assert whole.info["batch_size"] == fitting  # chosen, where it was not given
+    monkeypatch.setattr(memory, "free_bytes", lambda: None)
+    assert simulate(network, x, 4).info["batch_size"] > fitting
     monkeypatch.setattr(memory, "free_bytes", lambda: 10_000)
     with pytest.raises(EngineError, match="whatever the batch size"):
         simulate(network, x, 4)
