@@ -185,7 +185,8 @@ class Trial(Settings, frozen=True):
             values = plain[table]
             if values is None:
                 continue
-            for name, value in {**values, **values.get("options", {})}.items():
+            # One after the other: the step "calibration" has the name of the number of calibration samples.
+            for name, value in (*values.items(), *values.get("options", {}).items()):
                 if isinstance(value, dict) and name not in FILLED:
                     found |= {f"{table}.{name}.{inner}": v for inner, v in value.items()}
                 elif name not in FILLED:

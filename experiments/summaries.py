@@ -257,7 +257,8 @@ def comparison_story(comparison: Comparison, done: Summary) -> list[tuple[str, s
     method, samples = row.settings.get("convert.method"), row.settings.get("convert.calibration")
     clipped = [t.clipped for t in ideal.thresholds]
     silent = max((r.silent for r in ideal.rates), default=0.0)
-    parts = [f"thresholds from {samples:,} training samples"]
+    # Records of a chain with the step "calibration" once lost the number.
+    parts = [f"thresholds from {samples:,} training samples" if samples else "thresholds from training samples"]
     parts.append(f"up to {percent(silent)} of a layer silent" if silent else "nothing silent")
     parts += [f"up to {percent(max(clipped))} of its activations clipped"] if clipped else []
     lines.append((f"converted with {method}", ", ".join(parts)))

@@ -68,6 +68,8 @@ def test_a_step_of_a_chain_may_carry_its_own_settings():
     assert [c.options["calibration"]["rounds"] for c in found[:2]] == [3, 1]
     assert [c.options["ltb"]["iterations"] for c in found[:2]] == [50, 20] and found[2].options["iterations"] == 9
     assert [t.key for t in parse(e.text).trials] == [t.key for t in e.trials]
+    told = next(t.settings for t in e.trials if t.convert)
+    assert told["convert.calibration"] == found[0].calibration and told["convert.calibration.rounds"] == 3
     with pytest.raises(SpecError, match="a table with the key 'name'"):
         parse("[convert]\nmethod=[['ltb',{rounds=3}]]")
 
