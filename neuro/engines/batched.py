@@ -22,7 +22,7 @@ import atexit
 import contextlib
 import gc
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -215,9 +215,8 @@ class _Simulation:
         for layer in self.layers.values():
             if layer.group is not None:
                 self.network.add(layer.group)
-                self.network.add(_Slot("synapses", self.clock, self._arrive, layer))
-            self.network.add(_Slot("end", self.clock, self._collect, layer))
-        self.network.add(_Slot("start", self.clock, self._present, None))
+        for when, function in (("start", self._present), ("synapses", self._arrive_all), ("end", self._collect_all)):
+            self.network.add(_Slot(when, self.clock, function))
 
     def _add_trials(self, plan: protocols.Unrolled) -> None:
         protocol = self.source.network.protocol
@@ -257,7 +256,7 @@ class _Simulation:
 
     # -- start -----------------------------------------------------------------------------------
 
-    def _present(self, _: Any) -> None:
+    def _present(self) -> None:
         """Let samples enter, open windows that begin at this step, close those that ended."""
         self.t += 1
         t = self.t
@@ -359,6 +358,11 @@ class _Simulation:
 
     # -- synapses --------------------------------------------------------------------------------
 
+    def _arrive_all(self) -> None:
+        for layer in self.layers.values():
+            if layer.group is not None:
+                self._arrive(layer)
+
     def _arrive(self, layer: _Layer) -> None:
         """Sum bias, current and arrivals of this step into the potentials (or the drive) of a population."""
         rows, firing = layer.rows, layer.firing
@@ -411,6 +415,10 @@ class _Simulation:
                 layer.base[rows[step == k]] = layer.neurons.bias_row(int(k))
 
     # -- end -------------------------------------------------------------------------------------
+
+    def _collect_all(self) -> None:
+        for layer in self.layers.values():
+            self._collect(layer)
 
     def _collect(self, layer: _Layer) -> None:
         """Count the spikes of a population, keep them for their delay, read the answer from the last one."""
@@ -546,7 +554,10 @@ class _Simulation:
         # Without early exit the slots of a batch hold one stretch of samples in order, and a stretch is quicker than its elements.
         here = samples if self.task.early_exit is not None else slice(samples[0], samples[-1] + 1)
         tally.spike_counts[name][here] += counts
-        np.add.at(tally.step_counts[name], self.t - layer.began[rows], counts)
+        if self.task.early_exit is not None:
+            np.add.at(tally.step_counts[name], self.t - layer.began[rows], counts)
+        else:
+            tally.step_counts[name][self.t - layer.began[rows[0]]] += counts.sum()
         position = self._position_of(layer, self.t)
         for s in self.source.synapses:
             if s.spec.pre == name and tally.delivers(s, position):
@@ -639,10 +650,10 @@ def _advanced(layer: _Layer, streams: list[tuple[Array, Array, Iterator[T]]]) ->
 class _Slot(brian2.BrianObject):
     """A function of the simulation in one slot of Brian2's schedule."""
 
-    def __init__(self, when: str, clock: Any, function: Any, layer: _Layer | None) -> None:
+    def __init__(self, when: str, clock: Any, function: Callable[[], None]) -> None:
         super().__init__(clock=clock, when=when, name=f"spikeport_{when}*")
-        self._function, self._layer = function, layer
+        self._function = function
 
     def run(self) -> None:
         """Run once a step."""
-        self._function(self._layer)
+        self._function()

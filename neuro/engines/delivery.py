@@ -76,6 +76,8 @@ class Firing:
     """
 
     def __init__(self, neurons: Neurons, replicas: int, kind: type, bounded: bool) -> None:
+        from . import kernels  # here, as numba may be absent, and Firing is for those who have it
+
         size, number = neurons.size, np.dtype(kind)
         least, greatest = (-np.inf, np.inf) if number.kind == "f" else (-(2.0**31), 2.0**31 - 1)
         floor = np.full(size, least, number) if neurons.floor is None else neurons.floor.astype(number)
@@ -91,9 +93,9 @@ class Firing:
         if neurons.spec.comparison == ">":
             start = np.nextafter(theta, np.inf) if number.kind == "f" else theta + number.type(1)
         self._rule = (bounded, floor, ceiling, start, theta, neurons.spec.reset == "zero")
-        self._col = np.empty(replicas * size + 8, np.int32)
-        self._flags = np.zeros(-(-size // 8) * 8, np.uint8)
-        self._hot = np.empty(len(self._flags) // 8, np.int32)
+        self._col = np.empty(replicas * size + kernels.IN_VAIN, np.int32)
+        self._flags = np.zeros(-(-size // kernels.BLOCK) * kernels.BLOCK, np.uint8)
+        self._recent = np.zeros_like(self._flags)
         self._ptr = np.zeros(replicas + 1, np.int64)
         self.neuron_counts = np.zeros(size, np.int64)
 
@@ -104,7 +106,7 @@ class Firing:
     def arguments(self) -> tuple[Any, ...]:
         """What the loops take: the rule, and where spikes and counts go."""
         self._ptr = np.zeros_like(self._ptr)
-        return self._rule, self._ptr, self._col, self._flags, self._hot, self.per_row, self.neuron_counts
+        return self._rule, self._ptr, self._col, self._flags, self._recent, self.per_row, self.neuron_counts
 
     def finish(self, count: int) -> None:
         """Keep the spikes that a loop has found."""

@@ -14,10 +14,35 @@ from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba.cpython.unsafe.numbers import trailing_zeros
+from numba.extending import intrinsic
 
-BYTE = np.int64(0x0001020304050607)  # times a word with one bit at byte i: i in its highest byte
+BLOCK = 64  # neurons whose flags become one mask
+IN_VAIN = 8
+ONE = np.uint64(1)
 
 jit: Any = numba.njit(cache=True, nogil=True, boundscheck=False, error_model="numpy")
+
+
+@intrinsic
+def _mask(context, flags, first):  # type: ignore[no-untyped-def]
+    """Bit i is set where flags[first + i] is not 0: a vector instruction or two for 64 bytes, which loops are not turned into."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        kind = ir.VectorType(ir.IntType(8), BLOCK)
+        at = builder.bitcast(builder.gep(array.data, [arguments[1]]), kind.as_pointer())
+        loaded = builder.load(at, align=1)
+        return builder.bitcast(builder.icmp_unsigned("!=", loaded, ir.Constant(kind, None)), ir.IntType(BLOCK))
+
+    return numba.uint64(flags, numba.int64), generate
+
+
+@intrinsic
+def _ones(context, mask):  # type: ignore[no-untyped-def]
+    """Return the number of bits that are set."""
+    return numba.int64(numba.uint64), lambda context, builder, signature, arguments: builder.ctpop(arguments[0])
 
 
 @jit
@@ -75,12 +100,11 @@ def integrate(v, rows, base, own, gain, Wt, ptr, col, acc, small, chunk):  # typ
 
 @jit
 def integrate_fire(  # type: ignore[no-untyped-def]
-    v, rows, base, own, gain, Wt, ptr, col, acc, small, chunk, rule, out_ptr, out_col, flags, hot, per_row, per_neuron
+    v, rows, base, own, gain, Wt, ptr, col, acc, small, chunk, rule, out_ptr, out_col, flags, recent, per_row, per_neuron
 ):
     """``integrate`` and ``fire`` while the row is in the first-level cache; return the number of spikes."""
     bounded, floor, ceiling, least, drop, zero = rule
-    words = flags.view(np.int64)
-    k, following = 0, 0
+    k, following, counted = 0, 0, 0
     for index in range(len(rows)):
         r = rows[index]
         _integrate(v[r], base[r * own], gain, Wt, col, ptr[r], ptr[r + 1], acc, small, chunk)
@@ -88,22 +112,23 @@ def integrate_fire(  # type: ignore[no-untyped-def]
         if bounded:
             _bound(v[r], floor, ceiling)
         before = k
-        k = _fire(v[r], least, drop, zero, flags, words, hot, out_col, per_neuron, k)
+        k = _fire(v[r], least, drop, zero, flags, out_col, k)
         per_row[r] = k - before
+        counted = _count(flags, recent, per_neuron, counted)
     _silent(out_ptr, per_row, following, len(per_row), k)
+    _add_counts(recent, per_neuron)
     return k
 
 
 @jit
-def fire(v, rows, base, own, adding, rule, out_ptr, out_col, flags, hot, per_row, per_neuron):  # type: ignore[no-untyped-def]
+def fire(v, rows, base, own, adding, rule, out_ptr, out_col, flags, recent, per_row, per_neuron):  # type: ignore[no-untyped-def]
     """Bound, fire and reset, after adding base[row * own] where asked for: the spikes of v[rows] as ptr and col, counted.
 
     ``rule``: (bounded, floor, ceiling, least potential that fires, theta, reset to zero), one value a neuron each.
-    Return the number of spikes.
+    ``flags`` and ``recent``: a byte a neuron, in whole blocks, zero at the beginning. Return the number of spikes.
     """
     bounded, floor, ceiling, least, drop, zero = rule
-    words = flags.view(np.int64)
-    k, following = 0, 0
+    k, following, counted = 0, 0, 0
     for index in range(len(rows)):
         r = rows[index]
         following = _silent(out_ptr, per_row, following, r, k)
@@ -115,9 +140,11 @@ def fire(v, rows, base, own, adding, rule, out_ptr, out_col, flags, hot, per_row
         if bounded:
             _bound(v[r], floor, ceiling)
         before = k
-        k = _fire(v[r], least, drop, zero, flags, words, hot, out_col, per_neuron, k)
+        k = _fire(v[r], least, drop, zero, flags, out_col, k)
         per_row[r] = k - before
+        counted = _count(flags, recent, per_neuron, counted)
     _silent(out_ptr, per_row, following, len(per_row), k)
+    _add_counts(recent, per_neuron)
     return k
 
 
@@ -140,8 +167,8 @@ def _bound(target, floor, ceiling):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _fire(target, least, drop, zero, flags, words, hot, col, per_neuron, k):  # type: ignore[no-untyped-def]
-    """Compare and reset all neurons at once; then list, and count, the spikes of those words of eight flags that hold any."""
+def _fire(target, least, drop, zero, flags, col, k):  # type: ignore[no-untyped-def]
+    """Compare and reset all neurons at once, then list those that fired in col[k:]; return the end of the list."""
     # One loop for each reset, so that both become vector instructions.
     if zero:
         for i in range(len(target)):
@@ -153,21 +180,39 @@ def _fire(target, least, drop, zero, flags, words, hot, col, per_neuron, k):  # 
             fired = target[i] >= least[i]
             flags[i] = fired
             target[i] = (target[i] - drop[i]) if fired else target[i]
-    # Which words they are, without a branch that the processor would have to guess.
-    n_hot = 0
-    for j in range(len(words)):
-        hot[n_hot] = j
-        n_hot += words[j] != 0
-    for q in range(n_hot):
-        word, first = words[hot[q]], 8 * hot[q]
-        while word:
-            lowest = word & -word
-            i = first + ((lowest * BYTE) >> 56)
-            col[k] = i
-            per_neuron[i] += 1
+    for first in range(0, len(flags), BLOCK):
+        mask = _mask(flags, first)
+        end = k + _ones(mask)
+        # A few always, though they may lie beyond the end: a branch on a number that changes is dearer than writing in vain.
+        for _ in range(IN_VAIN):
+            col[k] = first + trailing_zeros(mask)
             k += 1
-            word ^= lowest
+            mask &= mask - ONE
+        while mask:
+            col[k] = first + trailing_zeros(mask)
+            k += 1
+            mask &= mask - ONE
+        k = end
     return k
+
+
+@jit
+def _count(flags, recent, per_neuron, counted):  # type: ignore[no-untyped-def]
+    """Count the spikes of a row in bytes, many at once; return how many rows the bytes hold."""
+    if counted == 255:
+        _add_counts(recent, per_neuron)
+        counted = 0
+    for i in range(len(flags)):
+        recent[i] += flags[i]
+    return counted + 1
+
+
+@jit
+def _add_counts(recent, per_neuron):  # type: ignore[no-untyped-def]
+    for i in range(len(per_neuron)):
+        per_neuron[i] += recent[i]
+    for i in range(len(recent)):
+        recent[i] = 0
 
 
 @jit

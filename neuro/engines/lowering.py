@@ -19,6 +19,8 @@ from ..network import INPUT, Population, Projection, SpikingNetwork, Weight, per
 
 Array = np.ndarray
 LARGEST = 2.0**52  # integers held in float64 stay exact below this
+WORTH_LEAVING_OUT = 0.9  # share of inputs in use below which copying their columns costs less than multiplying the others by zero
+BLOCK_BYTES = 2**19  # of weights that are scaled at once: what is done to them in several passes stays in the cache
 
 
 def weight_count(weight: Weight) -> int:
@@ -154,8 +156,7 @@ class Lowered:
 
 def current(port: Projection, target: Neurons, x: Array, exact: bool) -> Array:
     """Return the current of one port projection: W x summed in float64, then rounded once."""
-    x = np.asarray(x, dtype=np.float64)
-    z = np.asarray((port.weight @ x.T).T) if sp.issparse(port.weight) else x @ np.asarray(port.weight, dtype=np.float64).T
+    z = _product(np.asarray(x, dtype=np.float64), port.weight)
     if not exact:
         return z
     chip = port.current
@@ -167,6 +168,16 @@ def current(port: Projection, target: Neurons, x: Array, exact: bool) -> Array:
         z = np.clip(z, -np.asarray(chip.limit), np.asarray(chip.limit))
     step = 2.0**chip.exponent
     return (np.clip(np.rint(z / step), -chip.mantissa_max, chip.mantissa_max) * step).astype(np.int64)
+
+
+def _product(x: Array, weight: Weight) -> Array:
+    """Return x W^T, (n_samples, n_post) float64; inputs that are zero in every sample, the margins of pictures, are left out."""
+    if sp.issparse(weight):
+        return np.asarray((weight @ x.T).T)
+    weight, used = np.asarray(weight, dtype=np.float64), np.flatnonzero(x.any(axis=0))
+    if len(used) < WORTH_LEAVING_OUT * x.shape[1]:
+        x, weight = np.take(x, used, axis=1), np.take(weight, used, axis=1)
+    return x @ weight.T
 
 
 def lower(network: SpikingNetwork) -> Lowered:
@@ -222,11 +233,16 @@ def _scaled(weight: Weight, amplitude: Array, unit: Array | None) -> Weight:
         if unit is not None:
             data = _integers(data / np.repeat(unit, np.diff(matrix.indptr)), "a sparse projection")
         return sp.csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
-    dense = np.asarray(weight, dtype=np.float64) * amplitude
+    dense = np.asarray(weight)
     if unit is None:
-        return dense
-    dense /= unit[:, None]
-    return _integers(dense, "a projection")
+        return dense * amplitude.astype(np.float64)
+    found = np.empty(dense.shape, np.int64)
+    step = max(1, BLOCK_BYTES // (8 * max(1, dense.shape[1])))
+    for rows in (slice(first, first + step) for first in range(0, len(dense), step)):
+        block = dense[rows] * amplitude
+        block /= unit[rows, None]
+        found[rows] = _integers(block, "a projection")
+    return found
 
 
 def _integers(numbers: Array, where: str) -> Array:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from . import EngineOptions
 
 Stretch = tuple[int, int]  # first sample, one past the last
-SHARE = 0.7  # of what is left for each process, so that all of them end together
+SHARE = 0.9  # of what is left for each process: every stretch costs a set-up, and the last ones are small, so that all end together
 
 
 def run_parts(low: Lowered, tally: Tally, task: Task, engine: str, options: EngineOptions) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def test_samples_of_a_dead_worker_run_again(stubs: None, monkeypatch: pytest.Mon
     assert_same(one, simulate(network, x, 4, engine="reference", record=record, options=options))
     assert Stub.asked == 4
     monkeypatch.setattr(Stub, "deaths", (6, 7))
-    with pytest.raises(EngineError, match="a worker process died twice; samples 3 to 8 were not run"):
+    with pytest.raises(EngineError, match="a worker process died twice; samples 4 to 8 were not run"):
         simulate(network, x, 4, engine="reference", options=options)
 
 
