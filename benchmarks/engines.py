@@ -292,7 +292,7 @@ def machine() -> dict[str, Any]:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
         flags = set(next(line for line in lines if line.startswith("flags")).split())
-        name += " (" + ", ".join(f for f in ("avx2", "avx512f", "amx_bf16") if f in flags) + ")"
+        name += " (" + ", ".join(f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f in flags) + ")"
     except (OSError, StopIteration):
         pass
     return {"processor": name, "cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()}
